@@ -1,0 +1,35 @@
+import { type Folder, type Source, urlSource } from "../model/source.ts"
+import { answerError, networkError } from "./errors.ts"
+import { checkEndpoint, checkModelId, checkRevision, DEFAULT_ENDPOINT, DEFAULT_REVISION, fileUrl } from "./model_id.ts"
+
+export interface HubFolderOptions {
+  /** Branch, tag or commit; `main` by default. */
+  revision?: string
+  endpoint?: string
+  token?: string
+  fetch?: typeof fetch
+}
+
+/** A model on the Hub, read by ranges and stored nowhere: for browsers, and to look at headers alone. */
+export function hubFolder(id: string, options: HubFolderOptions = {}): Folder {
+  const { token, fetch: call = globalThis.fetch } = options
+  const revision = checkRevision(options.revision ?? DEFAULT_REVISION)
+  const endpoint = checkEndpoint(options.endpoint ?? DEFAULT_ENDPOINT)
+  const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` }
+  const asked = { endpoint, id: checkModelId(id), revision, hasToken: token !== undefined }
+  return {
+    name: id,
+    async open(file: string): Promise<Source | undefined> {
+      const url = fileUrl(endpoint, id, revision, file)
+      const response = await call(url, { method: "HEAD", headers }).catch((error: unknown) => {
+        throw networkError(file, url, error)
+      })
+      if (response.ok) return urlSource(url, { fetch: call, headers })
+      const error = answerError(response, { ...asked, file })
+      const isFileMissing =
+        response.status === 404 && !/^(Repo|Revision)NotFound$/.test(response.headers.get("x-error-code") ?? "")
+      if (isFileMissing) return undefined
+      throw error
+    },
+  }
+}

@@ -1,0 +1,20 @@
+import type { Run } from "./run.ts"
+import { add as kernel } from "./shaders.ts"
+import { expectShape, fold, rows } from "./shape.ts"
+import type { Tensor } from "./tensor.ts"
+
+/**
+ * `y = a + b`.
+ *
+ * @param a `[T, C]`
+ * @param b `[T, C]`
+ * @returns `[T, C]`
+ */
+export function add(run: Run, a: Tensor, b: Tensor): Tensor {
+  const [T, C] = rows("add", "a", a)
+  expectShape("add", "b", b, [T, C])
+  const y = run.empty([T, C])
+  const n4 = (T * C) / 4
+  run.dispatch(kernel, { a, b, y }, { n4 }, fold(Math.ceil(n4 / 64)))
+  return y
+}

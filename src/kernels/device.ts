@@ -1,0 +1,291 @@
+import { GpuError } from "./errors.ts"
+import { libs } from "./shaders.ts"
+import { byteSize, type Dtype, type Matrix, type Storage, type Tensor } from "./tensor.ts"
+
+/** What scripts/generate_shaders.js reads from a .wgsl file. */
+export interface Kernel {
+  readonly name: string
+  readonly source: string
+  readonly bindings: Readonly<Record<string, { readonly index: number; readonly access: "read" | "read_write" }>>
+  readonly params: Readonly<Record<string, "u32" | "i32" | "f32">>
+  readonly paramsIndex: number | null
+  readonly overrides: readonly string[]
+  /** Families of wgsl/lib that it is linked with; the flavour is the dtype of the tensor bound under that name. */
+  readonly flavours: readonly string[]
+}
+
+/** What a buffer is for; `Device.memory` counts by it. */
+export type MemoryKind = "weights" | "cache" | "scratch"
+
+/** GPU bytes held now, by kind, and the most that were ever held at once. */
+export interface Memory {
+  weights: number
+  cache: number
+  scratch: number
+  total: number
+  peak: number
+}
+
+/** An adapter as a platform found it. */
+export interface FoundAdapter {
+  readonly adapter: GPUAdapter
+  /** A CPU pretends to be a GPU. */
+  readonly software: boolean
+  /** For people: `llvmpipe (LLVM 19.1.7, 256 bits)`. */
+  readonly description: string
+}
+
+export interface DeviceOptions {
+  /** Ask for WebGPU's default limits instead of the adapter's: what the smallest devices offer. */
+  readonly limits?: "adapter" | "default"
+}
+
+/** One GPUDevice with its pipelines, its accounts and its errors. Only this folder talks to a GPU. */
+export class Device {
+  readonly gpu: GPUDevice
+  readonly software: boolean
+  readonly description: string
+  /** The largest piece of a buffer that one shader binding may see, in bytes. */
+  readonly maxBinding: number
+  readonly #pipelines = new Map<string, GPUComputePipeline>()
+  readonly #held: Record<MemoryKind, number> = { weights: 0, cache: 0, scratch: 0 }
+  readonly #kinds = new Map<GPUBuffer, MemoryKind>()
+  readonly #compiling = new Set<Promise<void>>()
+  #peak = 0
+  #failure: GpuError | undefined
+  #disposed = false
+
+  private constructor(gpu: GPUDevice, found: FoundAdapter) {
+    this.gpu = gpu
+    this.software = found.software
+    this.description = found.description
+    this.maxBinding = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize)
+    gpu.addEventListener("uncapturederror", (event) => {
+      const { error } = event as GPUUncapturedErrorEvent
+      const memory = typeof GPUOutOfMemoryError !== "undefined" && error instanceof GPUOutOfMemoryError
+      this.#fail(new GpuError(memory ? "out-of-memory" : "validation", `${this.description}: ${error.message}`))
+    })
+    void gpu.lost.then((info) => {
+      if (this.#disposed) return
+      this.#fail(new GpuError("lost", `${this.description}: device lost (${info.reason}): ${info.message}`))
+    })
+  }
+
+  /**
+   * Opens a device on an adapter, with all the limits that the adapter has.
+   *
+   * @throws {GpuError} `no-adapter` when the adapter refuses
+   */
+  static async open(found: FoundAdapter, options: DeviceOptions = {}): Promise<Device> {
+    const requiredLimits: Record<string, number> = {}
+    if (options.limits !== "default") {
+      for (const name of WANTED_LIMITS) {
+        const value = found.adapter.limits[name]
+        if (typeof value === "number") requiredLimits[name] = value
+      }
+    }
+    try {
+      return new Device(await found.adapter.requestDevice({ requiredLimits }), found)
+    } catch (cause) {
+      throw new GpuError("no-adapter", `${found.description}: no device: ${(cause as Error).message}`, { cause })
+    }
+  }
+
+  get memory(): Memory {
+    const total = this.#held.weights + this.#held.cache + this.#held.scratch
+    return { ...this.#held, total, peak: this.#peak }
+  }
+
+  /** Throws what went wrong on the device since the last look, if anything did. */
+  check(): void {
+    if (this.#disposed) throw new GpuError("disposed", `${this.description}: device is disposed, expected an open one`)
+    if (this.#failure) throw this.#failure
+  }
+
+  /**
+   * Waits until everything submitted is done and every pipeline is compiled.
+   *
+   * @throws {GpuError} with the cause, when any of it failed
+   */
+  async settle(): Promise<void> {
+    await Promise.all(this.#compiling)
+    this.check()
+    await this.gpu.queue.onSubmittedWorkDone()
+    this.check()
+  }
+
+  /** A buffer that counts as `kind`. Bytes are rounded up to whole u32 words. */
+  buffer(kind: MemoryKind, byteLength: number, usage: GPUBufferUsageFlags): GPUBuffer {
+    this.check()
+    const size = Math.max(4, Math.ceil(byteLength / 4) * 4)
+    if (size > this.gpu.limits.maxBufferSize) {
+      throw new RangeError(
+        `${kind} buffer: ${formatBytes(size)}, expected at most the device's ${formatBytes(this.gpu.limits.maxBufferSize)}`,
+      )
+    }
+    let buffer: GPUBuffer
+    try {
+      buffer = this.gpu.createBuffer({ size, usage })
+    } catch (cause) {
+      throw new GpuError("out-of-memory", `${kind} buffer of ${formatBytes(size)}: ${(cause as Error).message}`, {
+        cause,
+      })
+    }
+    this.#kinds.set(buffer, kind)
+    this.#held[kind] += size
+    this.#peak = Math.max(this.#peak, this.#held.weights + this.#held.cache + this.#held.scratch)
+    return buffer
+  }
+
+  /** Destroys a buffer of `buffer()` and takes it off the accounts. A second call does nothing. */
+  free(buffer: GPUBuffer): void {
+    const kind = this.#kinds.get(buffer)
+    if (kind === undefined) return
+    this.#kinds.delete(buffer)
+    this.#held[kind] -= buffer.size
+    buffer.destroy()
+  }
+
+  /** A tensor with a buffer of its own, zero until written. */
+  tensor(kind: MemoryKind, shape: readonly number[], dtype: Dtype = "f32"): Tensor {
+    const byteLength = byteSize(shape, dtype)
+    if (byteLength > this.maxBinding) {
+      throw new RangeError(
+        `tensor [${shape.join(", ")}]: ${formatBytes(byteLength)}, expected at most ${formatBytes(this.maxBinding)} per binding`,
+      )
+    }
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST
+    const buffer = this.buffer(kind, byteLength, usage)
+    const storage: Storage = { byteLength, buffer }
+    return { shape, dtype, storage, byteOffset: 0 }
+  }
+
+  /** A matrix with as few parts as the largest binding allows. */
+  matrix(kind: MemoryKind, shape: readonly [rows: number, columns: number], dtype: Dtype): Matrix {
+    const [rows, columns] = shape
+    const most = Math.floor(this.maxBinding / byteSize([1, columns], dtype))
+    const parts = []
+    for (let firstRow = 0; firstRow < rows; firstRow += most) {
+      const count = Math.min(most, rows - firstRow)
+      parts.push({ firstRow, rows: count, tensor: this.tensor(kind, [count, columns], dtype) })
+    }
+    return { shape, dtype, parts }
+  }
+
+  /** Writes bytes into a tensor, from `byteOffset` of the tensor on. */
+  write(x: Tensor, data: ArrayBufferView<ArrayBuffer>, byteOffset = 0): void {
+    if (byteOffset + data.byteLength > byteSize(x.shape, x.dtype)) {
+      throw new RangeError(
+        `write: bytes are ${byteOffset} to ${byteOffset + data.byteLength}, expected within ${byteSize(x.shape, x.dtype)}`,
+      )
+    }
+    this.gpu.queue.writeBuffer(
+      x.storage.buffer!,
+      x.byteOffset + byteOffset,
+      data.buffer,
+      data.byteOffset,
+      data.byteLength,
+    )
+  }
+
+  /** Reads a tensor back: waits for all work submitted before. */
+  async read(x: Tensor): Promise<ArrayBuffer> {
+    const size = byteSize(x.shape, x.dtype)
+    const staging = this.buffer("scratch", size, GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ)
+    try {
+      const encoder = this.gpu.createCommandEncoder()
+      encoder.copyBufferToBuffer(x.storage.buffer!, x.byteOffset, staging, 0, size)
+      this.gpu.queue.submit([encoder.finish()])
+      return await this.mapped(staging, size)
+    } finally {
+      this.free(staging)
+    }
+  }
+
+  /** The first `byteLength` bytes of a MAP_READ buffer, once the work that fills it is done. */
+  async mapped(staging: GPUBuffer, byteLength: number): Promise<ArrayBuffer> {
+    try {
+      await staging.mapAsync(GPUMapMode.READ, 0, byteLength)
+    } catch (cause) {
+      await Promise.resolve()
+      this.check()
+      throw new GpuError("lost", `${this.description}: read-back failed: ${(cause as Error).message}`, { cause })
+    }
+    await Promise.all(this.#compiling)
+    this.check()
+    const copy = staging.getMappedRange(0, byteLength).slice(0)
+    staging.unmap()
+    return copy
+  }
+
+  /** The compiled kernel in the flavour and with the constants asked for; compiled once. */
+  pipeline(
+    kernel: Kernel,
+    flavours: Readonly<Record<string, string>>,
+    constants: Record<string, number>,
+  ): GPUComputePipeline {
+    const key = `${kernel.name} ${JSON.stringify(flavours)} ${JSON.stringify(constants)}`
+    const known = this.#pipelines.get(key)
+    if (known) return known
+    const linked = Object.entries(flavours).map(
+      ([family, flavour]) => libs[`${family}_${flavour}`] ?? missing(kernel, family, flavour),
+    )
+    const code = [kernel.source, ...linked].join("\n")
+    this.gpu.pushErrorScope("validation")
+    const module = this.gpu.createShaderModule({ code, label: `wgsl/${kernel.name}.wgsl` })
+    const pipeline = this.gpu.createComputePipeline({
+      label: key,
+      layout: "auto",
+      compute: { module, entryPoint: "main", constants },
+    })
+    const compiled = this.gpu.popErrorScope().then(async (error) => {
+      if (!error) return
+      const messages = (await module.getCompilationInfo()).messages.filter((message) => message.type === "error")
+      const where = messages.map((m) => `wgsl/${kernel.name}.wgsl:${m.lineNum}:${m.linePos}: ${m.message}`).join("\n")
+      this.#fail(new GpuError("compile", where || `wgsl/${kernel.name}.wgsl: ${error.message}`))
+    })
+    const settled = compiled.catch(() => undefined).finally(() => this.#compiling.delete(settled))
+    this.#compiling.add(settled)
+    this.#pipelines.set(key, pipeline)
+    return pipeline
+  }
+
+  /** Gives every byte back and closes the device. */
+  dispose(): void {
+    if (this.#disposed) return
+    this.#disposed = true
+    for (const buffer of [...this.#kinds.keys()]) this.free(buffer)
+    this.#pipelines.clear()
+    this.gpu.destroy()
+  }
+
+  #fail(error: GpuError): void {
+    // The first failure is the cause; what follows it are its consequences.
+    this.#failure ??= error
+  }
+}
+
+const WANTED_LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeWorkgroupSizeY",
+] as const
+
+function missing(kernel: Kernel, family: string, flavour: string): never {
+  throw new TypeError(`${kernel.name}: ${family} is ${flavour}, expected a type with a wgsl/lib/${family}_*.wgsl`)
+}
+
+/** `1.3 GiB`, `64.0 MiB`, `12 B`. */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"]
+  let power = 0
+  while (bytes >= 1024 && power < units.length - 1) {
+    bytes /= 1024
+    power++
+  }
+  return `${power === 0 ? bytes : bytes.toFixed(1)} ${units[power]}`
+}

@@ -1,0 +1,55 @@
+import type { Device } from "./device.ts"
+import type { Run } from "./run.ts"
+import { rope as kernel } from "./shaders.ts"
+import { heads } from "./shape.ts"
+import type { Tensor } from "./tensor.ts"
+
+/** Cosines and sines of a rotary embedding for positions below `positions`, as rope() wants them. */
+export interface RopeTables {
+  /** `[ceil(positions / 256), D/2, 2]`: angles of the positions 0, 256, 512, ... */
+  readonly coarse: Tensor
+  /** `[256, D/2, 2]`: angles of the positions 0 to 255. */
+  readonly fine: Tensor
+}
+
+/**
+ * Tables for angles `position / factor * theta^(-2j / D)` (Su et al., arXiv:2104.09864; linear scaling: Chen et al.,
+ * arXiv:2306.15595), computed in float64.
+ */
+export function ropeTables(
+  device: Device,
+  { headDim, theta, factor }: { headDim: number; theta: number; factor: number },
+  positions: number,
+): RopeTables {
+  const half = headDim / 2
+  const table = (count: number, stride: number): Tensor => {
+    const values = new Float32Array(count * half * 2)
+    for (let row = 0; row < count; row++) {
+      for (let j = 0; j < half; j++) {
+        const angle = ((row * stride) / factor) * theta ** ((-2 * j) / headDim)
+        values[(row * half + j) * 2] = Math.cos(angle)
+        values[(row * half + j) * 2 + 1] = Math.sin(angle)
+      }
+    }
+    const tensor = device.tensor("cache", [count, half, 2])
+    device.write(tensor, values)
+    return tensor
+  }
+  return { coarse: table(Math.ceil(positions / 256), 256), fine: table(256, 1) }
+}
+
+/**
+ * Rotates each head's pairs `(j, j + D/2)` by the angle of its token's position, `cursor[0] + t`.
+ *
+ * @param x      `[T, H, D]`
+ * @param cursor `[2]`, u32
+ * @returns      `[T, H, D]`
+ */
+export function rope(run: Run, x: Tensor, tables: RopeTables, cursor: Tensor): Tensor {
+  const [T, H, D] = heads("rope", "x", x)
+  const half = D / 2
+  const y = run.empty([T, H, D])
+  const { coarse, fine } = tables
+  run.dispatch(kernel, { x, coarse, fine, cursor, y }, { T, H, half }, [Math.ceil((H * half) / 64), T])
+  return y
+}

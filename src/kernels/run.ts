@@ -1,0 +1,214 @@
+import type { Device, Kernel } from "./device.ts"
+import { byteSize, type Dtype, type Storage, type Tensor } from "./tensor.ts"
+
+interface Dispatch {
+  readonly pipeline: GPUComputePipeline
+  readonly bindings: readonly { readonly index: number; readonly tensor: Tensor }[]
+  readonly params: ArrayBuffer | undefined
+  readonly paramsIndex: number
+  readonly workgroups: readonly [number, number, number]
+}
+
+/** Scratch buffers that the plans of one model share: plans run one after another, so they may use the same memory. */
+export class ScratchPool {
+  readonly #device: Device
+  readonly #buffers: GPUBuffer[] = []
+
+  constructor(device: Device) {
+    this.#device = device
+  }
+
+  /** Buffers for slots of these sizes, each its own: existing ones where they fit, new ones where not. */
+  take(sizes: readonly number[]): GPUBuffer[] {
+    const free = [...this.#buffers].sort((a, b) => a.size - b.size)
+    const taken = sizes.map((size) => {
+      const at = free.findIndex((buffer) => buffer.size >= size)
+      if (at >= 0) return free.splice(at, 1)[0]!
+      const buffer = this.#device.buffer("scratch", size, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC)
+      this.#buffers.push(buffer)
+      return buffer
+    })
+    return taken
+  }
+
+  dispose(): void {
+    for (const buffer of this.#buffers.splice(0)) this.#device.free(buffer)
+  }
+}
+
+/**
+ * Records a sequence of dispatches. Nothing happens on the GPU meanwhile: tensors of `empty` have no memory until
+ * `plan()` knows when each is last used and lets those that never live together share a buffer.
+ */
+export class Run {
+  readonly device: Device
+  readonly #dispatches: Dispatch[] = []
+  readonly #scratch = new Map<Storage, { first: number; last: number }>()
+  readonly #kept: Storage[] = []
+
+  constructor(device: Device) {
+    this.device = device
+  }
+
+  /** A tensor for results within this run. Its memory is recycled after its last use. */
+  empty(shape: readonly number[], dtype: Dtype = "f32"): Tensor {
+    const byteLength = byteSize(shape, dtype)
+    if (byteLength > this.device.maxBinding) {
+      throw new RangeError(
+        `run: [${shape.join(", ")}] is ${byteLength} bytes, expected at most ${this.device.maxBinding} per binding`,
+      )
+    }
+    const storage: Storage = { byteLength, buffer: undefined }
+    this.#scratch.set(storage, { first: Number.POSITIVE_INFINITY, last: -1 })
+    return { shape, dtype, storage, byteOffset: 0 }
+  }
+
+  /** Keeps a result: its memory is its own and lives as long as the plan. */
+  keep(x: Tensor): Tensor {
+    if (this.#scratch.delete(x.storage)) this.#kept.push(x.storage)
+    return x
+  }
+
+  /** Records one dispatch. Buffers, parameters and overrides are named as in the shader. */
+  dispatch<K extends Kernel>(
+    kernel: K,
+    buffers: Readonly<Record<keyof K["bindings"], Tensor>>,
+    params: Readonly<Record<keyof K["params"], number>>,
+    workgroups: readonly [x: number, y?: number, z?: number],
+    constants: Partial<Readonly<Record<K["overrides"][number], number>>> = {},
+  ): void {
+    const flavours: Record<string, string> = {}
+    for (const family of kernel.flavours) flavours[family] = (buffers as Record<string, Tensor>)[family]!.dtype
+    const bindings = Object.entries(kernel.bindings).map(([name, { index }]) => {
+      const tensor = (buffers as Record<string, Tensor>)[name]!
+      const life = this.#scratch.get(tensor.storage)
+      if (life) {
+        life.first = Math.min(life.first, this.#dispatches.length)
+        life.last = this.#dispatches.length
+      }
+      return { index, tensor }
+    })
+    const [x, y = 1, z = 1] = workgroups
+    this.#dispatches.push({
+      pipeline: this.device.pipeline(kernel, flavours, constants as Record<string, number>),
+      bindings,
+      params: kernel.paramsIndex === null ? undefined : packParams(kernel, params),
+      paramsIndex: kernel.paramsIndex ?? 0,
+      workgroups: [x, y, z],
+    })
+  }
+
+  /** Gives every tensor its memory and fixes the dispatches, to be encoded any number of times. */
+  plan(pool: ScratchPool): Plan {
+    const slots = assignSlots(this.#scratch)
+    const buffers = pool.take(slots.map((slot) => slot.size))
+    slots.forEach((slot, i) => {
+      for (const storage of slot.storages) storage.buffer = buffers[i]!
+    })
+    const owned = this.#kept.map((storage) => {
+      storage.buffer = this.device.buffer(
+        "scratch",
+        storage.byteLength,
+        GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC,
+      )
+      return storage.buffer
+    })
+    return new Plan(this.device, this.#dispatches, owned)
+  }
+}
+
+/** A fixed sequence of dispatches with its memory, bind groups and parameters. */
+export class Plan {
+  readonly #device: Device
+  readonly #steps: readonly { pipeline: GPUComputePipeline; group: GPUBindGroup; x: number; y: number; z: number }[]
+  readonly #owned: readonly GPUBuffer[]
+
+  constructor(device: Device, dispatches: readonly Dispatch[], kept: readonly GPUBuffer[]) {
+    this.#device = device
+    const { minUniformBufferOffsetAlignment: align } = device.gpu.limits
+    const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST
+    const uniform = device.buffer("scratch", Math.max(1, dispatches.length) * align, usage)
+    this.#owned = [uniform, ...kept]
+    const all = new Uint8Array(dispatches.length * align)
+    this.#steps = dispatches.map((dispatch, i) => {
+      const entries: GPUBindGroupEntry[] = dispatch.bindings.map(({ index, tensor }) => ({
+        binding: index,
+        resource: {
+          buffer: tensor.storage.buffer!,
+          offset: tensor.byteOffset,
+          size: byteSize(tensor.shape, tensor.dtype),
+        },
+      }))
+      if (dispatch.params) {
+        all.set(new Uint8Array(dispatch.params), i * align)
+        const resource = { buffer: uniform, offset: i * align, size: dispatch.params.byteLength }
+        entries.push({ binding: dispatch.paramsIndex, resource })
+      }
+      const layout = dispatch.pipeline.getBindGroupLayout(0)
+      const [x, y, z] = dispatch.workgroups
+      return { pipeline: dispatch.pipeline, group: device.gpu.createBindGroup({ layout, entries }), x, y, z }
+    })
+    if (all.byteLength > 0) device.gpu.queue.writeBuffer(uniform, 0, all)
+  }
+
+  /** How many dispatches one encoding makes. */
+  get dispatches(): number {
+    return this.#steps.length
+  }
+
+  /** Puts the dispatches into a pass. */
+  encode(pass: GPUComputePassEncoder): void {
+    for (const { pipeline, group, x, y, z } of this.#steps) {
+      pass.setPipeline(pipeline)
+      pass.setBindGroup(0, group)
+      pass.dispatchWorkgroups(x, y, z)
+    }
+  }
+
+  /** Encodes and submits the dispatches once. */
+  submit(): void {
+    this.#device.check()
+    const encoder = this.#device.gpu.createCommandEncoder()
+    const pass = encoder.beginComputePass()
+    this.encode(pass)
+    pass.end()
+    this.#device.gpu.queue.submit([encoder.finish()])
+  }
+
+  dispose(): void {
+    for (const buffer of this.#owned) this.#device.free(buffer)
+  }
+}
+
+/** Parameters in the order of the shader's struct, all four bytes wide, padded to the 16 bytes a uniform wants. */
+function packParams(kernel: Kernel, params: Readonly<Record<string, number>>): ArrayBuffer {
+  const fields = Object.entries(kernel.params)
+  const bytes = new ArrayBuffer(Math.max(16, Math.ceil(fields.length / 4) * 16))
+  const data = new DataView(bytes)
+  fields.forEach(([name, type], i) => {
+    if (type === "f32") data.setFloat32(i * 4, params[name]!, true)
+    else if (type === "i32") data.setInt32(i * 4, params[name]!, true)
+    else data.setUint32(i * 4, params[name]!, true)
+  })
+  return bytes
+}
+
+/**
+ * Storages that never live at the same time share a slot: the largest first, each into the first slot free over its
+ * life (greedy by size, Pisarchyk & Lee, arXiv:2001.03288, section 4.2).
+ */
+function assignSlots(
+  scratch: ReadonlyMap<Storage, { first: number; last: number }>,
+): { size: number; storages: Storage[] }[] {
+  const slots: { size: number; storages: Storage[]; lives: { first: number; last: number }[] }[] = []
+  const used = [...scratch].filter(([, life]) => life.last >= 0)
+  used.sort(([a], [b]) => b.byteLength - a.byteLength)
+  for (const [storage, life] of used) {
+    const free = slots.find((slot) => slot.lives.every((other) => other.last < life.first || life.last < other.first))
+    const slot = free ?? { size: storage.byteLength, storages: [], lives: [] }
+    if (!free) slots.push(slot)
+    slot.storages.push(storage)
+    slot.lives.push(life)
+  }
+  return slots
+}

@@ -1,0 +1,31 @@
+// y = act(gate) * up, element by element; act is GELU (tanh form, Hendrycks & Gimpel, arXiv:1606.08415) or SiLU.
+//   gate, up, y [T, F]
+// One invocation per four elements. The tanh's argument is clamped: some drivers give NaN beyond 100.
+override WORKGROUP: u32 = 64;
+override SILU: bool = false;
+struct Params { n4: u32 }
+@group(0) @binding(0) var<storage, read> gate: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> up: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+fn gelu(x: vec4<f32>) -> vec4<f32> {
+  let inner = 0.7978845608028654 * (x + 0.044715 * x * x * x);
+  return 0.5 * x * (1.0 + tanh(clamp(inner, vec4<f32>(-15.0), vec4<f32>(15.0))));
+}
+
+fn silu(x: vec4<f32>) -> vec4<f32> {
+  return x / (1.0 + exp(-max(x, vec4<f32>(-80.0))));
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let i = (group.y * groups.x + group.x) * WORKGROUP + lane;
+  if (i >= params.n4) { return; }
+  if (SILU) {
+    y[i] = silu(gate[i]) * up[i];
+  } else {
+    y[i] = gelu(gate[i]) * up[i];
+  }
+}

@@ -1,0 +1,181 @@
+// Draws the next token from one row of logits and makes it the next step's input, so that no step waits for the host.
+//   logits [V]   settings [8]   seen [ceil(V / 32)], a bit per token of prompt and answer
+//   ids [1..]: ids[0] becomes the token   cursor [position, count]: both advance by one   output [..]: output[count] = token
+// In this order, as in transformers: repetition penalty (arXiv:1909.05858), temperature, top-k, top-p (arXiv:1904.09751)
+// on what top-k left, min-p (arXiv:2407.01082). Temperature 0 takes the largest logit, the lowest id among equals.
+// One workgroup. The filters are one threshold on the logits, found digit by digit over their bits as ordered integers
+// (a radix select): by count for top-k, by probability mass for top-p. Masses are summed as integers in units of 2^-31,
+// so their sum does not depend on the order. The draw is the largest of logit + Gumbel noise, which is a sample of the
+// softmax; the noise is a hash of seed, position and token.
+const LANES = 256u;
+const LOWEST = -3.0e38;
+const MASS_ONE = 2147483648.0;
+struct Params { V: u32 }
+@group(0) @binding(0) var<storage, read> logits: array<f32>;
+@group(0) @binding(1) var<storage, read> settings: array<u32>;
+@group(0) @binding(2) var<storage, read_write> seen: array<u32>;
+@group(0) @binding(3) var<storage, read_write> ids: array<u32>;
+@group(0) @binding(4) var<storage, read_write> cursor: array<u32>;
+@group(0) @binding(5) var<storage, read_write> output: array<u32>;
+@group(0) @binding(6) var<uniform> params: Params;
+
+var<workgroup> values: array<f32, LANES>;
+var<workgroup> tokens: array<u32, LANES>;
+var<workgroup> bins: array<atomic<u32>, 256>;
+var<workgroup> chosen: array<u32, 3>; // digit, what lies above it, and the mass or count of the whole set
+
+fn temperature() -> f32 { return bitcast<f32>(settings[0]); }
+fn top_k() -> u32 { return settings[1]; }
+fn top_p() -> f32 { return bitcast<f32>(settings[2]); }
+fn min_p() -> f32 { return bitcast<f32>(settings[3]); }
+fn penalty() -> f32 { return bitcast<f32>(settings[4]); }
+
+// The logit of token i after penalty and temperature.
+fn value(i: u32) -> f32 {
+  var x = logits[i];
+  if (penalty() != 1.0 && ((seen[i >> 5u] >> (i & 31u)) & 1u) == 1u) {
+    x = select(x * penalty(), x / penalty(), x > 0.0);
+  }
+  return x / select(1.0, temperature(), temperature() > 0.0);
+}
+
+// The bits of x as an integer that orders as x does.
+fn key(x: f32) -> u32 {
+  let bits = bitcast<u32>(x);
+  return select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);
+}
+
+// The finaliser of MurmurHash3 (A. Appleby, public domain), a bijection that mixes every bit.
+fn mix(x: u32) -> u32 {
+  var h = x;
+  h = (h ^ (h >> 16u)) * 0x85ebca6bu;
+  h = (h ^ (h >> 13u)) * 0xc2b2ae35u;
+  return h ^ (h >> 16u);
+}
+
+// Gumbel noise for token i of this step.
+fn gumbel(i: u32, step: u32) -> f32 {
+  let bits = mix(i + mix(step + mix(settings[5] + mix(settings[6]))));
+  let uniform_value = (f32(bits >> 9u) + 0.5) / 8388608.0; // in (0, 1), exact in f32
+  return -log(-log(uniform_value));
+}
+
+fn mass(x: f32, highest: f32, total: f32) -> u32 {
+  return u32(exp(x - highest) / total * MASS_ONE);
+}
+
+// The largest key such that the tokens at or above it, among those with keys >= floor_key, weigh at least `share` of
+// all of them (by_mass) or number at least `count`.
+fn threshold(lane: u32, floor_key: u32, by_mass: bool, count: u32, share: f32, highest: f32, total: f32) -> u32 {
+  var prefix = 0u;
+  var above = 0u;
+  var wanted = count;
+  for (var digit = 0u; digit < 4u; digit++) {
+    let shift = 24u - digit * 8u;
+    atomicStore(&bins[lane], 0u);
+    workgroupBarrier();
+    for (var i = lane; i < params.V; i += LANES) {
+      let x = value(i);
+      let bits = key(x);
+      // The digits above this one must match; a shift by 32 is undefined, so two steps of it.
+      if (bits >= floor_key && ((bits ^ prefix) >> shift) >> 8u == 0u) {
+        if (by_mass) {
+          atomicAdd(&bins[(bits >> shift) & 255u], mass(x, highest, total));
+        } else {
+          atomicAdd(&bins[(bits >> shift) & 255u], 1u);
+        }
+      }
+    }
+    workgroupBarrier();
+    if (lane == 0u) {
+      if (by_mass && digit == 0u) {
+        var all = 0u;
+        for (var b = 0u; b < 256u; b++) { all += atomicLoad(&bins[b]); }
+        chosen[2] = max(1u, u32(min(share * f32(all), 4.0e9)));
+      }
+      if (by_mass) { wanted = chosen[2]; }
+      var sum = above;
+      var b = 255u;
+      loop {
+        let here = atomicLoad(&bins[b]);
+        if (sum + here >= wanted || b == 0u) { break; }
+        sum += here;
+        b--;
+      }
+      chosen[0] = b;
+      chosen[1] = sum;
+    }
+    workgroupBarrier();
+    prefix |= chosen[0] << shift;
+    above = chosen[1];
+    workgroupBarrier();
+  }
+  return prefix;
+}
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(local_invocation_index) lane: u32) {
+  let step = cursor[0];
+  var best = LOWEST;
+  var token = 0xffffffffu;
+  for (var i = lane; i < params.V; i += LANES) {
+    let x = value(i);
+    if (x > best || token == 0xffffffffu) { best = x; token = i; }
+  }
+
+  if (temperature() > 0.0) {
+    values[lane] = best;
+    workgroupBarrier();
+    var highest = LOWEST;
+    for (var i = 0u; i < LANES; i++) { highest = max(highest, values[i]); }
+    var lowest_key = 0u;
+    if (top_k() > 0u && top_k() < params.V) {
+      lowest_key = threshold(lane, 0u, false, top_k(), 0.0, highest, 1.0);
+    }
+    if (top_p() < 1.0) {
+      workgroupBarrier();
+      var sum = 0.0;
+      for (var i = lane; i < params.V; i += LANES) {
+        let x = value(i);
+        if (key(x) >= lowest_key) { sum += exp(x - highest); }
+      }
+      values[lane] = sum;
+      workgroupBarrier();
+      var total = 0.0;
+      for (var i = 0u; i < LANES; i++) { total += values[i]; }
+      lowest_key = threshold(lane, lowest_key, true, 0u, top_p(), highest, total);
+    }
+    if (min_p() > 0.0) { lowest_key = max(lowest_key, key(highest + log(min_p()))); }
+    lowest_key = min(lowest_key, key(highest)); // the likeliest token always stays
+    best = LOWEST;
+    token = 0xffffffffu;
+    for (var i = lane; i < params.V; i += LANES) {
+      let x = value(i);
+      if (key(x) >= lowest_key) {
+        let noisy = x + gumbel(i, step);
+        if (noisy > best || token == 0xffffffffu) { best = noisy; token = i; }
+      }
+    }
+    workgroupBarrier();
+  }
+
+  values[lane] = best;
+  tokens[lane] = token;
+  workgroupBarrier();
+  if (lane == 0u) {
+    for (var i = 1u; i < LANES; i++) {
+      let other = tokens[i];
+      if (other == 0xffffffffu) { continue; }
+      if (token == 0xffffffffu || values[i] > best || (values[i] == best && other < token)) {
+        best = values[i];
+        token = other;
+      }
+    }
+    token = min(token, params.V - 1u); // NaN everywhere must not become an id out of range
+    ids[0] = token;
+    output[cursor[1]] = token;
+    seen[token >> 5u] |= 1u << (token & 31u);
+    cursor[0] += 1u;
+    cursor[1] += 1u;
+  }
+}
