@@ -14,8 +14,8 @@ struct Params { row4: u32, capacity: u32 }
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (id.x >= params.row4) { return; }
   let slot = (cursor[0] + id.y) % params.capacity;
-  let from = id.y * params.row4 + id.x;
-  let to = slot * params.row4 + id.x;
-  k_cache[to] = k[from];
-  v_cache[to] = v[from];
+  let at = id.y * params.row4 + id.x;
+  let slot_at = slot * params.row4 + id.x;
+  k_cache[slot_at] = k[at];
+  v_cache[slot_at] = v[at];
 }

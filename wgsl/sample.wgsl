@@ -115,7 +115,7 @@ fn threshold(lane: u32, floor_key: u32, by_mass: bool, count: u32, share: f32, h
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32) {
-  let step = cursor[0];
+  let step = cursor[0] + settings[7];
   var best = LOWEST;
   var token = 0xffffffffu;
   for (var i = lane; i < params.V; i += LANES) {

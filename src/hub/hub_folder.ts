@@ -1,4 +1,4 @@
-import { type Folder, type Source, urlSource } from "../model/source.ts"
+import { expectInside, type Folder, type Source, urlSource } from "../model/source.ts"
 import { answerError, networkError } from "./errors.ts"
 import { checkEndpoint, checkModelId, checkRevision, DEFAULT_ENDPOINT, DEFAULT_REVISION, fileUrl } from "./model_id.ts"
 
@@ -20,6 +20,7 @@ export function hubFolder(id: string, options: HubFolderOptions = {}): Folder {
   return {
     name: id,
     async open(file: string): Promise<Source | undefined> {
+      expectInside(id, file)
       const url = fileUrl(endpoint, id, revision, file)
       const response = await call(url, { method: "HEAD", headers }).catch((error: unknown) => {
         throw networkError(file, url, error)

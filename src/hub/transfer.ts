@@ -50,6 +50,7 @@ async function receive(
       try {
         await receiveOnce(client, commit, file, sink, progress)
       } catch (error) {
+        if (sink.offset === file.size) break // broken after the last byte
         if (sink.offset - before >= PROGRESS) backoff.reset()
         await backoff.pause(error)
       }

@@ -54,9 +54,6 @@ export function attend(run: Run, q: Tensor, cache: KvCache, cursor: Tensor, opti
   if (D > MAX_HEAD_DIM) throw new RangeError(`attend: D is ${D}, expected at most ${MAX_HEAD_DIM}`)
   if (H % G !== 0) throw new RangeError(`attend: H is ${H}, expected a multiple of G = ${G}`)
   const { window, scale, softcap } = options
-  if (window > 0 && capacity < window - 1 + T) {
-    throw new RangeError(`attend: capacity is ${capacity}, expected at least window - 1 + T = ${window - 1 + T}`)
-  }
   const y = run.empty([T, H, D])
   const params = { H, G, D4: D / 4, window, capacity, scale, softcap }
   run.dispatch(attendKernel, { q, k: cache.k, v: cache.v, cursor, y }, params, [H, T])

@@ -207,7 +207,7 @@ export class Device {
     try {
       await staging.mapAsync(GPUMapMode.READ, 0, byteLength)
     } catch (cause) {
-      await Promise.resolve()
+      await Promise.all(this.#compiling)
       this.check()
       throw new GpuError("lost", `${this.description}: read-back failed: ${(cause as Error).message}`, { cause })
     }
@@ -260,8 +260,8 @@ export class Device {
   }
 
   #fail(error: GpuError): void {
-    // The first failure is the cause; what follows it are its consequences.
-    this.#failure ??= error
+    // The first failure is the cause and what follows its consequence, except that a shader's own message comes late.
+    if (!this.#failure || (error.kind === "compile" && this.#failure.kind === "validation")) this.#failure = error
   }
 }
 

@@ -31,7 +31,7 @@ export function ropeTables(
         values[(row * half + j) * 2 + 1] = Math.sin(angle)
       }
     }
-    const tensor = device.tensor("cache", [count, half, 2])
+    const tensor = device.tensor("scratch", [count, half, 2])
     device.write(tensor, values)
     return tensor
   }

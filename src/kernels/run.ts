@@ -3,6 +3,8 @@ import { byteSize, type Dtype, type Storage, type Tensor } from "./tensor.ts"
 
 interface Dispatch {
   readonly pipeline: GPUComputePipeline
+  readonly reads: readonly Storage[]
+  readonly writes: readonly Storage[]
   readonly bindings: readonly { readonly index: number; readonly tensor: Tensor }[]
   readonly params: ArrayBuffer | undefined
   readonly paramsIndex: number
@@ -43,7 +45,7 @@ export class ScratchPool {
 export class Run {
   readonly device: Device
   readonly #dispatches: Dispatch[] = []
-  readonly #scratch = new Map<Storage, { first: number; last: number }>()
+  readonly #scratch = new Set<Storage>()
   readonly #kept: Storage[] = []
 
   constructor(device: Device) {
@@ -59,7 +61,7 @@ export class Run {
       )
     }
     const storage: Storage = { byteLength, buffer: undefined }
-    this.#scratch.set(storage, { first: Number.POSITIVE_INFINITY, last: -1 })
+    this.#scratch.add(storage)
     return { shape, dtype, storage, byteOffset: 0 }
   }
 
@@ -79,18 +81,19 @@ export class Run {
   ): void {
     const flavours: Record<string, string> = {}
     for (const family of kernel.flavours) flavours[family] = (buffers as Record<string, Tensor>)[family]!.dtype
-    const bindings = Object.entries(kernel.bindings).map(([name, { index }]) => {
+    const reads: Storage[] = []
+    const writes: Storage[] = []
+    const bindings = Object.entries(kernel.bindings).map(([name, { index, access }]) => {
       const tensor = (buffers as Record<string, Tensor>)[name]!
-      const life = this.#scratch.get(tensor.storage)
-      if (life) {
-        life.first = Math.min(life.first, this.#dispatches.length)
-        life.last = this.#dispatches.length
-      }
+      if (access === "read") reads.push(tensor.storage)
+      else writes.push(tensor.storage)
       return { index, tensor }
     })
     const [x, y = 1, z = 1] = workgroups
     this.#dispatches.push({
       pipeline: this.device.pipeline(kernel, flavours, constants as Record<string, number>),
+      reads,
+      writes,
       bindings,
       params: kernel.paramsIndex === null ? undefined : packParams(kernel, params),
       paramsIndex: kernel.paramsIndex ?? 0,
@@ -98,9 +101,13 @@ export class Run {
     })
   }
 
-  /** Gives every tensor its memory and fixes the dispatches, to be encoded any number of times. */
+  /**
+   * Drops the dispatches whose results nothing reads, gives every tensor its memory and fixes the rest, to be encoded
+   * any number of times.
+   */
   plan(pool: ScratchPool): Plan {
-    const slots = assignSlots(this.#scratch)
+    const dispatches = this.#live()
+    const slots = assignSlots(lifetimes(dispatches, this.#scratch))
     const buffers = pool.take(slots.map((slot) => slot.size))
     slots.forEach((slot, i) => {
       for (const storage of slot.storages) storage.buffer = buffers[i]!
@@ -113,7 +120,18 @@ export class Run {
       )
       return storage.buffer
     })
-    return new Plan(this.device, this.#dispatches, owned)
+    return new Plan(this.device, dispatches, owned)
+  }
+
+  /** The dispatches that a kept or outside tensor depends on, in order. */
+  #live(): Dispatch[] {
+    const wanted = new Set<Storage>()
+    const live = this.#dispatches.toReversed().filter((dispatch) => {
+      if (!dispatch.writes.some((storage) => !this.#scratch.has(storage) || wanted.has(storage))) return false
+      for (const storage of dispatch.reads) wanted.add(storage)
+      return true
+    })
+    return live.reverse()
   }
 }
 
@@ -193,17 +211,32 @@ function packParams(kernel: Kernel, params: Readonly<Record<string, number>>): A
   return bytes
 }
 
+interface Life {
+  first: number
+  last: number
+}
+
+/** The first and the last dispatch that touch each scratch storage. */
+function lifetimes(dispatches: readonly Dispatch[], scratch: ReadonlySet<Storage>): Map<Storage, Life> {
+  const lives = new Map<Storage, Life>()
+  dispatches.forEach(({ reads, writes }, i) => {
+    for (const storage of [...reads, ...writes]) {
+      if (!scratch.has(storage)) continue
+      const life = lives.get(storage)
+      if (life) life.last = i
+      else lives.set(storage, { first: i, last: i })
+    }
+  })
+  return lives
+}
+
 /**
  * Storages that never live at the same time share a slot: the largest first, each into the first slot free over its
  * life (greedy by size, Pisarchyk & Lee, arXiv:2001.03288, section 4.2).
  */
-function assignSlots(
-  scratch: ReadonlyMap<Storage, { first: number; last: number }>,
-): { size: number; storages: Storage[] }[] {
-  const slots: { size: number; storages: Storage[]; lives: { first: number; last: number }[] }[] = []
-  const used = [...scratch].filter(([, life]) => life.last >= 0)
-  used.sort(([a], [b]) => b.byteLength - a.byteLength)
-  for (const [storage, life] of used) {
+function assignSlots(lives: ReadonlyMap<Storage, Life>): { size: number; storages: Storage[] }[] {
+  const slots: { size: number; storages: Storage[]; lives: Life[] }[] = []
+  for (const [storage, life] of [...lives].sort(([a], [b]) => b.byteLength - a.byteLength)) {
     const free = slots.find((slot) => slot.lives.every((other) => other.last < life.first || life.last < other.first))
     const slot = free ?? { size: storage.byteLength, storages: [], lives: [] }
     if (!free) slots.push(slot)

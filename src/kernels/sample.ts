@@ -44,12 +44,16 @@ export function sampleState(device: Device, { V, context }: { V: number; context
   }
 }
 
-/** Starts a generation whose last prompt token is `prompt.at(-1)` and sits at position `prompt.length - 1`. */
+/**
+ * Starts drawing after `prompt`, whose last token is fed next at position `prompt.length - 1`. `history` holds the tokens
+ * that the repetition penalty knows, `drawn` how many were drawn before (the noise goes on from there).
+ */
 export function resetSampleState(
   device: Device,
   state: SampleState,
   prompt: readonly number[],
   sampling: Sampling,
+  { history = prompt, drawn = 0 }: { history?: readonly number[]; drawn?: number } = {},
 ): void {
   const settings = new ArrayBuffer(32)
   const data = new DataView(settings)
@@ -60,9 +64,10 @@ export function resetSampleState(
   data.setFloat32(16, sampling.repetitionPenalty, true)
   data.setUint32(20, sampling.seed >>> 0, true)
   data.setUint32(24, Math.floor(sampling.seed / 2 ** 32) >>> 0, true)
+  data.setUint32(28, drawn, true)
   device.write(state.settings, new Uint8Array(settings))
   const seen = new Uint32Array(state.seen.shape[0]!)
-  for (const id of prompt) seen[id >> 5]! |= 1 << (id & 31)
+  for (const id of history) seen[id >> 5]! |= 1 << (id & 31)
   device.write(state.seen, seen)
   device.write(state.ids, Uint32Array.of(prompt.at(-1)!))
   device.write(state.cursor, Uint32Array.of(prompt.length - 1, 0))

@@ -87,9 +87,9 @@ export function parseConfig(json: unknown, name: string, options: ConfigOptions 
   const config = parseText(inner, "gemma3_text")
   inner.refuseUnread(isHarmless)
   const tokens = parseTokens(outer, config.vocabSize, config)
-  const tiedHead = inner.has("tie_word_embeddings") ? config.tiedHead : outer.flag("tie_word_embeddings", true)
+  const tiedHead = outer.flag("tie_word_embeddings", true)
   outer.refuseUnread(isHarmless)
-  return { ...config, ...tokens, tiedHead }
+  return { ...config, ...tokens, tiedHead: inner.has("tie_word_embeddings") ? config.tiedHead : tiedHead }
 }
 
 function parseText(keys: Keys, modelType: ModelType): ModelConfig {
@@ -145,8 +145,10 @@ function parseHeadDim(keys: Keys, fallback: number): number {
   const headDim = keys.get("head_dim") ?? fallback
   if (typeof headDim !== "number") throw new TypeError(keys.describe("head_dim", "a multiple of 4 up to 256"))
   if (!(headDim > 0 && headDim <= 256 && headDim % 4 === 0)) {
-    const key = keys.has("head_dim") ? "head_dim" : "num_attention_heads"
-    throw new RangeError(keys.describe(key, `head_dim to be a multiple of 4 up to 256 (the attention kernels' limit)`))
+    const limit = "a multiple of 4 up to 256 (the attention kernels' limit)"
+    if (keys.has("head_dim")) throw new RangeError(keys.describe("head_dim", limit))
+    const divided = `hidden_size / num_attention_heads to be ${limit}`
+    throw new RangeError(keys.describe("num_attention_heads", divided))
   }
   return headDim
 }
@@ -215,13 +217,13 @@ function slidingLayers(keys: Keys, numLayers: number, fallback: number): boolean
 type Tokens = Pick<ModelConfig, "bos" | "eos" | "pad">
 
 function parseTokens(keys: Keys, vocabSize: number, fallback: Tokens): Tokens {
-  const one = (key: string, fallback: number | null): number | null => {
+  const one = (key: string, max: number, fallback: number | null): number | null => {
     if (!keys.has(key)) return fallback
     if (keys.get(key) === undefined || keys.get(key) === -1) return null // Llama configs write -1 for none
-    return keys.integer(key, 0, vocabSize - 1)
+    return keys.integer(key, 0, max)
   }
-  const bos = one("bos_token_id", fallback.bos)
-  const pad = one("pad_token_id", fallback.pad)
+  const bos = one("bos_token_id", vocabSize - 1, fallback.bos)
+  const pad = one("pad_token_id", LIMITS.vocab, fallback.pad) // never fed to the model
   return { bos, pad, eos: keys.has("eos_token_id") ? idList(keys, "eos_token_id") : fallback.eos }
 }
 

@@ -3,7 +3,7 @@ export interface TokenizerJson {
   model: {
     type: "BPE"
     vocab: Record<string, number>
-    merges: readonly (string | readonly [string, string])[]
+    merges: readonly Merge[]
     unk_token: string | null
     ignore_merges: boolean
     /** Whether pieces carry affixes, which makes a merge depend on where the word ends. */
@@ -15,6 +15,9 @@ export interface TokenizerJson {
   post_processor: Typed | null
   decoder: Typed
 }
+
+/** Two neighbours that become one token. */
+export type Merge = readonly [left: string, right: string]
 
 export interface AddedToken {
   id: number
@@ -72,9 +75,6 @@ function checkModel(model: unknown): TokenizerJson["model"] {
     if (!isId(vocab[token])) throw wrong(`model.vocab[${JSON.stringify(token)}]`, vocab[token], "a token id")
   }
   if (!Array.isArray(merges)) throw wrong("model.merges", merges, "an array")
-  for (let i = 0; i < merges.length; i++) {
-    if (!isMerge(merges[i])) throw wrong(`model.merges[${i}]`, merges[i], "a pair of tokens")
-  }
   const unk = model.unk_token ?? null
   if (unk !== null && typeof unk !== "string") throw wrong("model.unk_token", unk, "a token")
   const affixed = ["continuing_subword_prefix", "continuing_subword_suffix", "end_of_word_suffix"].some(
@@ -84,7 +84,7 @@ function checkModel(model: unknown): TokenizerJson["model"] {
     ...model,
     type: "BPE",
     vocab: vocab as Record<string, number>,
-    merges,
+    merges: merges.map(checkMerge),
     unk_token: unk,
     ignore_merges: model.ignore_merges === true,
     affixed,
@@ -95,9 +95,12 @@ function isId(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= MAX_ID
 }
 
-function isMerge(merge: unknown): boolean {
-  if (typeof merge === "string") return merge.includes(" ")
-  return Array.isArray(merge) && merge.length === 2 && typeof merge[0] === "string" && typeof merge[1] === "string"
+/** A merge is a pair, or in older files `"left right"`. */
+function checkMerge(merge: unknown, i: number): Merge {
+  const parts = typeof merge === "string" ? merge.split(" ") : merge
+  const isPair = Array.isArray(parts) && parts.length === 2 && parts.every((part) => typeof part === "string")
+  if (!isPair) throw wrong(`model.merges[${i}]`, merge, "a pair of tokens")
+  return parts as unknown as Merge
 }
 
 function checkAddedTokens(tokens: unknown): AddedToken[] {

@@ -1,0 +1,229 @@
+import {
+  type ConfigOptions,
+  type GenerationConfig,
+  type ModelConfig,
+  parseConfig,
+  parseGenerationConfig,
+} from "./config.ts"
+import { clip, isObject, Keys, show } from "./keys.ts"
+import { readHeader, type SafetensorsHeader, type TensorInfo } from "./safetensors.ts"
+import { type Folder, readJson, type Source, staysInside } from "./source.ts"
+import { type WeightSpec, weightTable } from "./weights.ts"
+
+/** A tensor and the file that holds it. */
+export interface StoredTensor {
+  readonly file: string
+  readonly source: Source
+  readonly info: TensorInfo
+}
+
+/** A tensor of the text model, found and checked against the config. */
+export interface Weight extends StoredTensor {
+  readonly spec: WeightSpec
+}
+
+/** A checkpoint folder of which only the headers have been read. */
+export interface Checkpoint {
+  readonly folder: Folder
+  readonly config: ModelConfig
+  /** Undefined when the folder has no generation_config.json. */
+  readonly generation: GenerationConfig | undefined
+  /** The safetensors files, in the index's order. */
+  readonly files: readonly { readonly name: string; readonly byteLength: number }[]
+  /** Every tensor of every file under its full name, those of a vision tower too. */
+  readonly tensors: ReadonlyMap<string, StoredTensor>
+  /** What stands before the text model's names: `model.`, `language_model.model.`, ... */
+  readonly prefix: string
+  /** The text model's tensors by field. All are there, of the right shape, in F32, F16 or BF16. */
+  readonly weights: ReadonlyMap<string, Weight>
+  /** The files' own `__metadata__`. */
+  readonly metadata: ReadonlyMap<string, string>
+  /** Closes the folder. */
+  close(): Promise<void>
+}
+
+const SINGLE = "model.safetensors"
+const INDEX = "model.safetensors.index.json"
+/** From the newest transformers' multimodal names to a bare text model, each with the name of an untied head beside it. */
+const PREFIXES = [
+  { prefix: "model.language_model.", head: "lm_head.weight" },
+  { prefix: "language_model.model.", head: "language_model.lm_head.weight" },
+  { prefix: "model.", head: "lm_head.weight" },
+  { prefix: "", head: "lm_head.weight" },
+] as const
+/** The image side of a multimodal checkpoint, and angle tables that old saves hold. */
+const IGNORED = /^(model\.)?(vision_tower|multi_modal_projector)\.|(^|\.)rotary_emb(_local)?\.inv_freq$/
+
+/**
+ * Reads a folder's config and headers, and checks every tensor against the config before a weight is touched.
+ * The folder is closed if that fails.
+ *
+ * @throws TypeError, RangeError or SyntaxError naming the file and what is wrong with it
+ */
+export async function openCheckpoint(folder: Folder, options: ConfigOptions = {}): Promise<Checkpoint> {
+  try {
+    const json = await readJson(folder, "config.json")
+    if (json === undefined) throw new RangeError(`${folder.name}: config.json is missing, expected a checkpoint folder`)
+    const config = parseConfig(json, "config.json", options)
+    const generationJson = await readJson(folder, "generation_config.json")
+    const generation =
+      generationJson === undefined ? undefined : parseGenerationConfig(generationJson, "generation_config.json")
+    const { files, tensors, metadata, subject } = await readFiles(folder)
+    const { prefix, weights } = resolve(config, tensors, subject)
+    await expectTied(config, prefix, tensors)
+    return {
+      folder,
+      config,
+      generation,
+      files,
+      tensors,
+      prefix,
+      weights,
+      metadata,
+      close: async () => folder.close?.(),
+    }
+  } catch (error) {
+    await folder.close?.()
+    throw error
+  }
+}
+
+interface Opened {
+  name: string
+  source: Source
+  header: SafetensorsHeader
+}
+
+async function readFiles(folder: Folder) {
+  const single = await folder.open(SINGLE)
+  if (single) return gather([{ name: SINGLE, source: single, header: await readHeader(single, SINGLE) }], SINGLE)
+  const json = await readJson(folder, INDEX)
+  if (json === undefined) throw new RangeError(`${folder.name}: ${SINGLE} is missing, expected it or ${INDEX}`)
+  const map = weightMap(json)
+  const shards = await Promise.all([...new Set(map.values())].map((name) => openShard(folder, name)))
+  const gathered = gather(shards, INDEX)
+  for (const [tensor, shard] of map) {
+    const found = gathered.tensors.get(tensor)?.file
+    if (found === shard) continue
+    throw new RangeError(
+      `${INDEX}: ${clip(tensor)} is in ${found ?? "no shard"}, expected in ${shard} by the weight_map`,
+    )
+  }
+  for (const [tensor, { file }] of gathered.tensors) {
+    if (map.has(tensor) || IGNORED.test(tensor)) continue
+    throw new RangeError(`${file}: ${clip(tensor)} is not in the weight_map, expected each tensor in ${INDEX}`)
+  }
+  return gathered
+}
+
+/** Tensor name -> shard name. */
+function weightMap(json: unknown): Map<string, string> {
+  const map = new Keys(json, INDEX).get("weight_map")
+  if (!isObject(map)) throw new TypeError(`${INDEX}: weight_map is ${show(map)}, expected an object`)
+  const entries = Object.entries(map)
+  if (entries.length === 0) throw new RangeError(`${INDEX}: weight_map is {}, expected at least one tensor`)
+  return new Map(
+    entries.map(([tensor, shard]) => {
+      if (typeof shard !== "string") {
+        throw new TypeError(`${INDEX}: ${clip(tensor)} is in ${show(shard)}, expected a file name`)
+      }
+      if (!staysInside(shard)) {
+        throw new RangeError(`${INDEX}: ${clip(tensor)} is in ${show(shard)}, expected a name inside the folder`)
+      }
+      return [tensor, shard]
+    }),
+  )
+}
+
+async function openShard(folder: Folder, name: string): Promise<Opened> {
+  const source = await folder.open(name)
+  if (!source) throw new RangeError(`${INDEX}: shard ${clip(name)} is missing, expected it in ${folder.name}`)
+  return { name, source, header: await readHeader(source, name) }
+}
+
+function gather(opened: readonly Opened[], subject: string) {
+  const tensors = new Map<string, StoredTensor>()
+  const metadata = new Map<string, string>()
+  for (const { name: file, source, header } of opened) {
+    for (const [name, info] of header.tensors) {
+      const other = tensors.get(name)
+      if (other) throw new RangeError(`${file}: ${clip(name)} is in ${other.file} too, expected in one shard`)
+      tensors.set(name, { file, source, info })
+    }
+    for (const [key, value] of header.metadata) metadata.set(key, value)
+  }
+  const files = opened.map(({ name, source }) => ({ name, byteLength: source.byteLength }))
+  return { files, tensors, metadata, subject }
+}
+
+/** Finds the text model's tensors. Nothing may be missing, of another shape or dtype, or left over. */
+function resolve(config: ModelConfig, tensors: ReadonlyMap<string, StoredTensor>, subject: string) {
+  const found = PREFIXES.filter(({ prefix }) => tensors.has(`${prefix}embed_tokens.weight`))
+  const [at, second] = found
+  if (!at) {
+    const places = PREFIXES.map(({ prefix }) => prefix || "no prefix").join(", ")
+    throw new RangeError(`${subject}: embed_tokens.weight is missing, expected it under one of ${places}`)
+  }
+  if (second) {
+    const both = `${at.prefix}embed_tokens.weight and ${second.prefix}embed_tokens.weight`
+    throw new RangeError(`${subject}: text model is ambiguous with ${both}, expected one of them`)
+  }
+  const weights = new Map<string, Weight>()
+  const used = new Set([at.head as string]) // a tied head may be stored all the same
+  for (const spec of weightTable(config)) {
+    const name = spec.field === "head" ? at.head : `${at.prefix}${spec.name}`
+    const stored = tensors.get(name)
+    const expected = `${spec.letters} = ${list(spec.shape)}`
+    if (!stored) throw new RangeError(`${subject}: ${name} is missing, expected ${expected}`)
+    expectWeight(stored, expected, spec.shape)
+    weights.set(spec.field, { spec, ...stored })
+    used.add(name)
+  }
+  for (const [name, { file }] of tensors) {
+    if (used.has(name) || IGNORED.test(name)) continue
+    throw new RangeError(
+      `${file}: ${clip(name)} is left over, expected no such tensor for ${config.modelType} (is config.json from another model?)`,
+    )
+  }
+  return { prefix: at.prefix, weights }
+}
+
+function expectWeight({ file, info }: StoredTensor, expected: string, shape: readonly number[]): void {
+  if (info.shape.length !== shape.length || info.shape.some((extent, i) => extent !== shape[i])) {
+    const is = clip(list(info.shape), 60)
+    throw new RangeError(`${file}: ${info.name} is ${is}, expected ${expected} (is config.json from another size?)`)
+  }
+  if (info.dtype !== "F32" && info.dtype !== "F16" && info.dtype !== "BF16") {
+    throw new TypeError(`${file}: ${info.name} is ${info.dtype}, expected F32, F16 or BF16`)
+  }
+}
+
+function list(shape: readonly number[]): string {
+  return `[${shape.join(", ")}]`
+}
+
+/**
+ * A tied checkpoint may store its head as well. Old transformers drop it; transformers 5 uses it if it differs from the
+ * embedding. Where they would disagree the checkpoint is refused; a few samples tell, as an untied head differs everywhere.
+ */
+async function expectTied(config: ModelConfig, prefix: string, tensors: ReadonlyMap<string, StoredTensor>) {
+  const head = tensors.get(PREFIXES.find((each) => each.prefix === prefix)!.head)
+  const embedding = tensors.get(`${prefix}embed_tokens.weight`)!
+  if (!config.tiedHead || !head) return
+  const expected = `the same as ${embedding.info.name}, as tie_word_embeddings is true`
+  expectWeight(head, expected, embedding.info.shape)
+  const bytes = head.info.end - head.info.start
+  let same = head.info.dtype === embedding.info.dtype
+  const samples = 8
+  const length = Math.min(4096, bytes)
+  for (let i = 0; same && i < samples; i++) {
+    const at = Math.floor(((bytes - length) * i) / (samples - 1))
+    const [a, b] = await Promise.all(
+      [head, embedding].map(
+        async ({ source, info }) => new Uint8Array(await source.slice(info.start + at, info.start + at + length)),
+      ),
+    )
+    same = a!.every((byte, j) => byte === b![j])
+  }
+  if (!same) throw new RangeError(`${head.file}: ${head.info.name} is different, expected ${expected}`)
+}

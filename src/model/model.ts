@@ -1,0 +1,223 @@
+import { crossEntropy } from "../kernels/cross_entropy.ts"
+import type { Device } from "../kernels/device.ts"
+import { ropeTables } from "../kernels/rope.ts"
+import { type Plan, Run, ScratchPool } from "../kernels/run.ts"
+import { type SampleState, sample, sampleState } from "../kernels/sample.ts"
+import { rowSlice, type Tensor } from "../kernels/tensor.ts"
+import { createCaches } from "./cache.ts"
+import type { Checkpoint } from "./checkpoint.ts"
+import { embeddingScaleFor, type ModelConfig } from "./config.ts"
+import { forward, head, type LayerState, type ModelWeights } from "./gemma.ts"
+import { type UploadOptions, uploadWeights } from "./upload.ts"
+
+/** An array read back from the GPU, row-major. */
+export interface HostArray {
+  readonly data: Float32Array
+  readonly shape: readonly number[]
+}
+
+export interface ModelOptions {
+  /** Positions that the cache holds: the longest prompt and answer together. */
+  readonly context: number
+  /** Tokens of a prompt that go through the model at once. */
+  readonly chunk: number
+}
+
+/** The most bytes of logits that are on the GPU at once. */
+const LOGITS_BYTES = 32 * 2 ** 20
+
+/** A model on a device with one sequence's cache. Calls must not overlap. */
+export class Model {
+  readonly device: Device
+  readonly config: ModelConfig
+  readonly context: number
+  readonly chunk: number
+  /** What a decode step reads and writes: the token, its position, the settings of sampling, the tokens drawn. */
+  readonly state: SampleState
+  readonly #weights: ModelWeights
+  readonly #states: readonly LayerState[]
+  readonly #ids: Tensor
+  readonly #pool: ScratchPool
+  #chunkPlan: Plan | undefined
+  #decodePlan: Plan | undefined
+
+  /** Uploads a checkpoint and makes the model of it. */
+  static async load(device: Device, checkpoint: Checkpoint, options: ModelOptions & UploadOptions): Promise<Model> {
+    const weights = await uploadWeights(device, checkpoint, options)
+    const stored = checkpoint.weights.get("embedding")!.info.dtype
+    const config = { ...checkpoint.config, embeddingScale: embeddingScaleFor(checkpoint.config, stored) }
+    return new Model(device, config, weights, options)
+  }
+
+  constructor(device: Device, config: ModelConfig, weights: ModelWeights, { context, chunk }: ModelOptions) {
+    this.device = device
+    this.config = config
+    this.context = context
+    this.chunk = Math.min(chunk, context)
+    this.#weights = weights
+    this.#pool = new ScratchPool(device)
+    this.#ids = device.tensor("scratch", [this.chunk], "u32")
+    this.state = sampleState(device, { V: config.vocabSize, context })
+    const tables = new Map<string, ReturnType<typeof ropeTables>>()
+    const caches = createCaches(device, config, context, this.chunk)
+    this.#states = config.layers.map(({ rope }, i) => {
+      const key = `${rope.theta} ${rope.factor}`
+      const table = tables.get(key) ?? ropeTables(device, { headDim: config.headDim, ...rope }, context)
+      tables.set(key, table)
+      return { cache: caches[i]!, rope: table, cursor: this.state.cursor }
+    })
+  }
+
+  /** The dispatches of one decode step: the token in `state.ids` to its successor. */
+  get decodePlan(): Plan {
+    if (!this.#decodePlan) {
+      const run = new Run(this.device)
+      const x = forward(run, this.config, this.#weights, this.state.ids, this.#states)
+      sample(run, head(run, this.config, this.#weights, x), this.state)
+      this.#decodePlan = run.plan(this.#pool)
+    }
+    return this.#decodePlan
+  }
+
+  /** Fills the cache with tokens at positions `start`, `start + 1`, ... */
+  async prefill(ids: readonly number[], start = 0, signal?: AbortSignal): Promise<void> {
+    for (const { at, tokens } of this.#chunks(ids)) {
+      signal?.throwIfAborted()
+      this.#place(tokens, start + at)
+      const full = tokens.length === this.chunk
+      const plan = (full ? this.#chunkPlan : undefined) ?? this.#planChunk(tokens.length)
+      plan.submit()
+      if (full) this.#chunkPlan = plan
+      else plan.dispose()
+      await this.device.settle()
+    }
+  }
+
+  /**
+   * Logits of a sequence from position 0.
+   *
+   * @param last how many positions from the end; all without it
+   * @returns `[last, V]`
+   */
+  async logits(ids: readonly number[], last = ids.length): Promise<HostArray> {
+    const V = this.config.vocabSize
+    const data = new Float32Array(last * V)
+    const first = ids.length - last
+    for await (const { from, x } of this.#hidden(ids)) {
+      const skip = first - from
+      if (skip >= x.shape[0]!) continue
+      const values = await this.#read((run) => head(run, this.config, this.#weights, x))
+      data.set(values.subarray(Math.max(0, skip) * V), Math.max(0, -skip) * V)
+    }
+    return { data, shape: [last, V] }
+  }
+
+  /**
+   * Negative log-likelihood in nats of each token after the first, given those before it.
+   *
+   * @returns `[T - 1]`
+   */
+  async losses(ids: readonly number[]): Promise<Float32Array> {
+    const data = new Float32Array(ids.length)
+    for await (const { from, x } of this.#hidden(ids)) {
+      const T = x.shape[0]!
+      const targets = this.device.tensor("scratch", [T], "u32")
+      try {
+        // The last token has no successor; what is computed for it is dropped.
+        this.device.write(
+          targets,
+          Uint32Array.from({ length: T }, (_, i) => ids[from + i + 1] ?? 0),
+        )
+        const logits = (run: Run) => head(run, this.config, this.#weights, x)
+        data.set(await this.#read((run) => crossEntropy(run, logits(run), targets)), from)
+      } finally {
+        this.device.free(targets.storage.buffer!)
+      }
+    }
+    return data.subarray(0, ids.length - 1)
+  }
+
+  /**
+   * The residual stream: the scaled embedding, then what each layer gives, and last the final norm's output.
+   *
+   * @returns L + 2 arrays `[T, C]`
+   */
+  async hiddenStates(ids: readonly number[]): Promise<HostArray[]> {
+    const C = this.config.hiddenSize
+    const states = Array.from({ length: this.config.numLayers + 2 }, () => new Float32Array(ids.length * C))
+    for (const { at, tokens } of this.#chunks(ids)) {
+      this.#place(tokens, at)
+      const run = new Run(this.device)
+      const kept: Tensor[] = []
+      const idsTensor = rowSlice(this.#ids, 0, tokens.length)
+      const normed = forward(run, this.config, this.#weights, idsTensor, this.#states, (x) => kept.push(run.keep(x)))
+      kept.push(run.keep(normed))
+      const plan = run.plan(this.#pool)
+      try {
+        plan.submit()
+        for (const [i, x] of kept.entries()) states[i]!.set(new Float32Array(await this.device.read(x)), at * C)
+      } finally {
+        plan.dispose()
+      }
+    }
+    return states.map((data) => ({ data, shape: [ids.length, C] }))
+  }
+
+  /** Gives its plans and scratch back; the buffers of weights and cache go with the device. */
+  dispose(): void {
+    this.#chunkPlan?.dispose()
+    this.#decodePlan?.dispose()
+    this.#pool.dispose()
+  }
+
+  /**
+   * The final norm's output for a sequence from position 0, in groups of rows whose logits fit on the GPU: `[rows, C]`
+   * from position `from` on, valid until the next is asked for.
+   */
+  async *#hidden(ids: readonly number[]): AsyncGenerator<{ from: number; x: Tensor }> {
+    const most = Math.min(LOGITS_BYTES, this.device.maxBinding)
+    const group = Math.max(1, Math.floor(most / (this.config.vocabSize * 4) / 16)) * 16 // 16 rows fill 256-byte blocks
+    for (const { at, tokens } of this.#chunks(ids)) {
+      this.#place(tokens, at)
+      const run = new Run(this.device)
+      const x = run.keep(forward(run, this.config, this.#weights, rowSlice(this.#ids, 0, tokens.length), this.#states))
+      const plan = run.plan(this.#pool)
+      try {
+        plan.submit()
+        for (let row = 0; row < tokens.length; row += group) {
+          yield { from: at + row, x: rowSlice(x, row, Math.min(tokens.length, row + group)) }
+        }
+      } finally {
+        plan.dispose()
+      }
+    }
+  }
+
+  /** Records, runs once and reads the result. */
+  async #read(record: (run: Run) => Tensor): Promise<Float32Array> {
+    const run = new Run(this.device)
+    const result = run.keep(record(run))
+    const plan = run.plan(this.#pool)
+    try {
+      plan.submit()
+      return new Float32Array(await this.device.read(result))
+    } finally {
+      plan.dispose()
+    }
+  }
+
+  #planChunk(T: number): Plan {
+    const run = new Run(this.device)
+    forward(run, this.config, this.#weights, rowSlice(this.#ids, 0, T), this.#states)
+    return run.plan(this.#pool)
+  }
+
+  #place(tokens: readonly number[], position: number): void {
+    this.device.write(this.#ids, Uint32Array.from(tokens))
+    this.device.write(this.state.cursor, Uint32Array.of(position, 0))
+  }
+
+  *#chunks(ids: readonly number[]): Generator<{ at: number; tokens: readonly number[] }> {
+    for (let at = 0; at < ids.length; at += this.chunk) yield { at, tokens: ids.slice(at, at + this.chunk) }
+  }
+}

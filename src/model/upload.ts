@@ -1,0 +1,82 @@
+import type { Device } from "../kernels/device.ts"
+import type { Dtype, Matrix, Tensor } from "../kernels/tensor.ts"
+import type { Checkpoint, Weight } from "./checkpoint.ts"
+import type { ModelWeights } from "./gemma.ts"
+
+const DTYPES: Readonly<Record<string, Dtype>> = { F32: "f32", F16: "f16", BF16: "bf16" }
+
+/** How much of a file is in memory at once, and after how much the GPU must have caught up. */
+const PIECE = 8 * 2 ** 20
+const AHEAD = 64 * 2 ** 20
+
+export interface UploadProgress {
+  readonly loaded: number
+  readonly total: number
+}
+
+export interface UploadOptions {
+  readonly onProgress?: (progress: UploadProgress) => void
+  readonly signal?: AbortSignal
+}
+
+/** Puts the checked weights of a checkpoint on the GPU in their stored types, piece by piece. */
+export async function uploadWeights(
+  device: Device,
+  checkpoint: Checkpoint,
+  { onProgress, signal }: UploadOptions = {},
+): Promise<ModelWeights> {
+  const total = [...checkpoint.weights.values()].reduce((sum, { info }) => sum + info.end - info.start, 0)
+  let loaded = 0
+  let ahead = 0
+  const tree: Record<string, unknown> = {}
+  for (const weight of checkpoint.weights.values()) {
+    const uploaded = allocate(device, weight)
+    for (const { tensor, start, end } of pieces(uploaded, weight)) {
+      for (let at = start; at < end; at += PIECE) {
+        signal?.throwIfAborted()
+        const stop = Math.min(end, at + PIECE)
+        const bytes = await weight.source.slice(at, stop)
+        device.write(tensor, new Uint8Array(bytes), at - start)
+        loaded += bytes.byteLength
+        ahead += bytes.byteLength
+        if (ahead >= AHEAD) {
+          await device.settle()
+          ahead = 0
+        }
+        onProgress?.({ loaded, total })
+      }
+    }
+    place(tree, weight.spec.field.split("."), uploaded)
+  }
+  await device.settle()
+  return tree as unknown as ModelWeights
+}
+
+function allocate(device: Device, { spec, info }: Weight): Tensor | Matrix {
+  const dtype = DTYPES[info.dtype]!
+  const [rows, columns] = spec.shape
+  if (columns === undefined) return device.tensor("weights", spec.shape, dtype)
+  return device.matrix("weights", [rows!, columns], dtype)
+}
+
+/** The bytes of the file that fill each tensor. */
+function* pieces(uploaded: Tensor | Matrix, { info }: Weight) {
+  const tensors = "parts" in uploaded ? uploaded.parts.map((part) => part.tensor) : [uploaded]
+  let start = info.start
+  for (const tensor of tensors) {
+    const end = start + tensor.storage.byteLength
+    yield { tensor, start, end }
+    start = end
+  }
+}
+
+/** `tree.layers[3].mlp.gate = value` for the path `layers 3 mlp gate`. */
+function place(tree: Record<string, unknown>, path: readonly string[], value: unknown): void {
+  const [key = "", next, ...rest] = path
+  if (next === undefined) {
+    tree[key] = value
+    return
+  }
+  tree[key] ??= /^\d+$/.test(next) ? [] : {}
+  place(tree[key] as Record<string, unknown>, [next, ...rest], value)
+}

@@ -1,0 +1,38 @@
+import { readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { decodeToFloat32 } from "../../src/model/dtype.ts"
+
+export function fixture(path: string): string {
+  return fileURLToPath(new URL(`../fixtures/${path}`, import.meta.url))
+}
+
+export interface Golden {
+  readonly prompts: readonly { readonly ids: number[]; readonly what?: string }[]
+  readonly greedy?: readonly {
+    readonly prompt: number
+    readonly new_tokens: number[]
+    readonly exact_until?: number
+  }[]
+  /** Values and tolerance of a named tensor. */
+  tensor(name: string): { data: Float32Array; shape: number[]; tolerance: number }
+  has(name: string): boolean
+}
+
+/** The reference's numbers beside a checkpoint. Reads whole files: they are small. */
+export function golden(folder: string): Golden {
+  const json = JSON.parse(readFileSync(fixture(`${folder}/golden.json`), "utf8"))
+  const bytes = readFileSync(fixture(`${folder}/golden.safetensors`))
+  const headerLength = Number(bytes.readBigUInt64LE(0))
+  const header = JSON.parse(bytes.subarray(8, 8 + headerLength).toString())
+  return {
+    ...json,
+    has: (name) => name in header,
+    tensor(name) {
+      const { dtype, shape, data_offsets } = header[name]
+      const [start, end] = data_offsets.map((offset: number) => 8 + headerLength + offset)
+      const raw = new Uint8Array(bytes.subarray(start, end))
+      const data = dtype === "I32" ? Float32Array.from(new Int32Array(raw.buffer)) : decodeToFloat32(dtype, raw)
+      return { data, shape, tolerance: json.tensors[name].tol_abs }
+    },
+  }
+}

@@ -1,0 +1,46 @@
+import { describe, expect, test } from "vitest"
+import { glu } from "../../src/kernels/glu.ts"
+import { Run } from "../../src/kernels/run.ts"
+import { expectClose } from "../helpers/compare.ts"
+import { compute, tensor, testDevice, uniform } from "../helpers/kernels.ts"
+import * as reference from "../reference/glu.ts"
+
+describe.each(["gelu_tanh", "silu"] as const)("glu %s", (activation) => {
+  const device = testDevice()
+
+  test.each([
+    [1, 4],
+    [5, 12],
+    [33, 172],
+    [1, 2048],
+    [3, 6912],
+    [2050, 2048], // more than 65535 workgroups
+  ])("equals its definition for [%i, %i]", async (T, F) => {
+    const [gate, up] = [uniform(T * F, 1, 4), uniform(T * F, 2)]
+    const [g, u] = [tensor(device(), [T, F], gate), tensor(device(), [T, F], up)]
+    const y = await compute(device(), (run) => glu(run, g, u, activation))
+    expectClose(y, reference.glu(gate, up, activation), { relative: 1e-6 }, { what: `glu ${activation}` })
+  })
+
+  test("is right from the smallest to the largest inputs, and never NaN", async () => {
+    const sizes = [0, 1e-20, 1e-5, 0.1, 1, 5, 6, 8, 10, 20, 50, 87, 89, 100, 200, 1000, 1e4]
+    for (const size of sizes) {
+      const gate = Float32Array.of(size, -size, size * 0.9, -size * 0.9)
+      const up = Float32Array.of(1, 1, -1, 0.5)
+      const [g, u] = [tensor(device(), [1, 4], gate), tensor(device(), [1, 4], up)]
+      const y = await compute(device(), (run) => glu(run, g, u, activation))
+      const expected = reference.glu(gate, up, activation)
+      expectClose(y, expected, { relative: 1e-6, absolute: 1e-30 }, { what: `glu ${activation} at ${size}` })
+    }
+  })
+
+  test("refuses gate and up of different shapes", () => {
+    const run = new Run(device())
+    expect(() => glu(run, run.empty([2, 8]), run.empty([3, 8]), activation)).toThrow(
+      new RangeError("glu: up is [3, 8], expected [2, 8]"),
+    )
+    expect(() => glu(run, run.empty([2, 3]), run.empty([2, 3]), activation)).toThrow(
+      new RangeError("glu: gate has rows of 3, expected a multiple of 4"),
+    )
+  })
+})
