@@ -27,6 +27,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (lane == 0u) {
     sum = 0.0;
     for (var i = 0u; i < LANES; i++) { sum += sums[i]; }
-    loss[t] = log(sum) + top - logits[row + targets[t]];
+    loss[t] = log(sum) + (top - logits[row + targets[t]]); // in this order: logits may be far from zero
   }
 }

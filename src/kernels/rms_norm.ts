@@ -20,6 +20,6 @@ export function rmsNorm(run: Run, x: Tensor, weight: Tensor, { eps, offset }: Rm
   const [T, C] = rows("rmsNorm", "x", x)
   expectShape("rmsNorm", "weight", weight, [C])
   const y = run.empty([T, C])
-  run.dispatch(kernel, { x, weight, y }, { C4: C / 4, eps, offset }, fold(T))
+  run.dispatch(kernel, { x, weight, y }, { T, C4: C / 4, eps, offset }, fold(T))
   return y
 }

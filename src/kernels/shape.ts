@@ -1,7 +1,7 @@
 import { type Dtype, format, type Matrix, type Tensor } from "./tensor.ts"
 
 /** The two sizes of a matrix-shaped tensor, after checking that there are two and that rows are whole vec4s. */
-export function rows(op: string, name: string, x: Tensor): [T: number, C: number] {
+export function rows(op: string, name: string, x: Tensor | Matrix): [T: number, C: number] {
   const [T, C] = x.shape
   if (x.shape.length !== 2 || T === undefined || C === undefined) {
     throw new RangeError(`${op}: ${name} is ${format(x.shape)}, expected [T, C]`)
@@ -34,8 +34,8 @@ function expectVec4(op: string, name: string, width: number): void {
   if (width % 4 !== 0) throw new RangeError(`${op}: ${name} has rows of ${width}, expected a multiple of 4`)
 }
 
-/** Workgroups for n of them in a row, folded where one dimension would pass the limit of 65535. */
+/** Workgroups for n of them in a row, folded where one dimension would pass the limit of 65535: n or a few more. */
 export function fold(n: number): [x: number, y: number] {
-  const x = Math.min(n, 65535)
-  return [x, Math.ceil(n / x)]
+  const y = Math.ceil(n / 65535)
+  return [Math.ceil(n / y), y]
 }

@@ -116,8 +116,11 @@ async function* decode(
 }
 
 /** The error of a prompt and answer that do not fit. */
-export function contextError(model: Model, prompt: number, maxTokens: number): RangeError {
-  const { context, config } = model
+export function contextError(
+  { context, config }: Pick<Model, "context" | "config">,
+  prompt: number,
+  maxTokens: number,
+): RangeError {
   const more = context < config.maxPositions ? `a context of up to ${config.maxPositions}, ` : ""
   return new RangeError(
     `generate: ${prompt} prompt tokens and ${maxTokens} new ones are ${prompt + maxTokens}, expected at most the context ` +

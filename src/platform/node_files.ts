@@ -14,9 +14,10 @@ export interface FileSource extends Source {
 /** Opens a file for reading at any position. */
 export async function fileSource(path: string): Promise<FileSource> {
   // Looked at before it is opened: opening a pipe would wait for a writer.
-  if (!(await stat(path)).isFile()) throw new RangeError(`${path}: it is a directory or a device, expected a file`)
+  const found = await stat(path)
+  if (!found.isFile()) throw new RangeError(`${path}: it is a directory or a device, expected a file`)
   const handle = await open(path, "r")
-  const { size } = await handle.stat()
+  const { size } = found
   return {
     byteLength: size,
     async slice(start, end) {

@@ -1,3 +1,4 @@
+import type { DownloadProgress } from "../hub/progress.ts"
 import type { FoundAdapter } from "../kernels/device.ts"
 import type { Folder } from "../model/source.ts"
 
@@ -13,23 +14,15 @@ export const DEVICE_KINDS: readonly DeviceKind[] = ["auto", "gpu", "software", "
 export interface Platform {
   /** @throws {GpuError} `no-adapter`, saying what was tried */
   findAdapter(kind: DeviceKind): Promise<FoundAdapter>
-  /** Opens what a user names: a path, a URL, or a Hub id. */
-  openFolder(location: string, options: OpenOptions): Promise<Folder>
+  /** Opens what a user names: a path, a URL or a Hub id; the embedded model without a name. */
+  openFolder(location: string | undefined, options: OpenOptions): Promise<Folder>
 }
 
 export interface OpenOptions {
+  /** Branch, tag or commit of a Hub id. */
   readonly revision?: string
-  readonly onProgress?: (progress: DownloadProgress) => void
+  readonly onDownload?: (progress: DownloadProgress) => void
   readonly signal?: AbortSignal
-}
-
-/** A download underway, over all of its files. */
-export interface DownloadProgress {
-  readonly file: string
-  readonly loaded: number
-  readonly total: number
-  readonly bytesPerSecond: number
-  readonly secondsLeft: number
 }
 
 /** True for the adapters that compute on the CPU. */

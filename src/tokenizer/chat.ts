@@ -19,9 +19,6 @@ export interface Rendered {
   restore(text: string): string
 }
 
-/** What a template throws through `raise_exception`. */
-class TemplateRefusal extends Error {}
-
 /** The template's text from where checkpoints keep it: chat_template.jinja, chat_template.json or tokenizer_config.json. */
 export function readTemplate(file: string | undefined, config: Record<string, unknown>): string | undefined {
   if (file !== undefined) return templateFile(file)
@@ -74,17 +71,17 @@ export class ChatTemplate {
   }
 
   #run(context: Record<string, unknown>): string {
-    const raise_exception = (message: unknown) => {
-      throw new TemplateRefusal(String(message))
-    }
-    try {
-      this.#compiled ??= new Template(this.#source)
-      return this.#compiled.render({ tools: null, documents: null, raise_exception, ...context })
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error)
-      if (error instanceof TemplateRefusal) throw new RangeError(`chat template: ${message}`, { cause: error })
-      throw new SyntaxError(`chat template: cannot be rendered (${message})`, { cause: error })
-    }
+    this.#compiled ??= attempt(SyntaxError, () => new Template(this.#source))
+    // What a template refuses, it refuses while it runs, by `raise_exception`.
+    return attempt(RangeError, () => this.#compiled!.render({ tools: null, documents: null, ...context }))
+  }
+}
+
+function attempt<T>(Failure: ErrorConstructor, run: () => T): T {
+  try {
+    return run()
+  } catch (error) {
+    throw new Failure(`chat template: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
   }
 }
 

@@ -42,6 +42,13 @@ export function uniform(n: number, seed: number, size = 1): Float32Array<ArrayBu
   return Float32Array.from({ length: n }, () => (next() * 2 - 1) * size)
 }
 
+/** A block of numbers again and again, n in all. */
+export function repeat(block: Float32Array<ArrayBuffer>, n: number): Float32Array<ArrayBuffer> {
+  const all = new Float32Array(n)
+  for (let at = 0; at < n; at += block.length) all.set(block.subarray(0, n - at), at)
+  return all
+}
+
 /** n weights: random bits of the type with magnitudes from 2^-9 to 1. */
 export function weights(n: number, seed: number, dtype: WeightDtype): Weights {
   if (dtype === "f32") {

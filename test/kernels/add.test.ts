@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest"
 import { add } from "../../src/kernels/add.ts"
 import { Run } from "../../src/kernels/run.ts"
 import { expectClose } from "../helpers/compare.ts"
-import { compute, tensor, testDevice, uniform } from "../helpers/kernels.ts"
+import { compute, repeat, tensor, testDevice, uniform } from "../helpers/kernels.ts"
 import * as reference from "../reference/add.ts"
 
 describe("add", () => {
@@ -15,12 +15,20 @@ describe("add", () => {
     [1, 640],
     [5, 1152],
     [2, 2560],
-    [4100, 1024], // more than 65535 workgroups
   ])("gives a + b for [%i, %i]", async (T, C) => {
     const [a, b] = [uniform(T * C, 1), uniform(T * C, 2)]
     const [x, y] = [tensor(device(), [T, C], a), tensor(device(), [T, C], b)]
     const sum = await compute(device(), (run) => add(run, x, y))
     expectClose(sum, reference.add(a, b), { relative: 2e-7 }, { what: "add" })
+  })
+
+  test("leaves no element out where there are more workgroups than one dimension has", async () => {
+    const [T, C, period] = [8200, 2048, 4 * 1021]
+    const x = tensor(device(), [T, C], repeat(uniform(period, 4), T * C))
+    const sum = await compute(device(), (run) => add(run, x, x))
+    const block = sum.slice(0, period)
+    expectClose(block, reference.add(uniform(period, 4), uniform(period, 4)), { relative: 2e-7 }, { what: "add block" })
+    expect(Buffer.compare(Buffer.from(sum.buffer), Buffer.from(repeat(block, T * C).buffer))).toBe(0)
   })
 
   test("adds a tensor to itself", async () => {

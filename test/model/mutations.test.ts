@@ -10,10 +10,41 @@ const pick = <T>(random: Random, items: readonly T[]): T => items[Math.floor(ran
 
 /** Values that have broken parsers. */
 const VALUES: readonly unknown[] = [
-  null, true, false, 0, -1, 1, 0.5, 3, 4096, 1e9, 2 ** 31, 2 ** 53, 1e308, -1e308, "", "x", "0", "../x", "F32", "I64",
-  "__proto__", "linear", "full_attention", [], [0], [-1], [[]], {}, { a: 1 }, { rope_type: "linear", factor: 0 },
-  [1, "a", null], "\ud800", "a\0b", new Array(50).fill(1),
-] // biome-ignore format: one list
+  null,
+  true,
+  false,
+  0,
+  -1,
+  1,
+  0.5,
+  3,
+  4096,
+  1e9,
+  2 ** 31,
+  2 ** 53,
+  1e308,
+  -1e308,
+  "",
+  "x",
+  "0",
+  "../x",
+  "F32",
+  "I64",
+  "__proto__",
+  "linear",
+  "full_attention",
+  [],
+  [0],
+  [-1],
+  [[]],
+  {},
+  { a: 1 },
+  { rope_type: "linear", factor: 0 },
+  [1, "a", null],
+  "\ud800",
+  "a\0b",
+  new Array(50).fill(1),
+]
 
 /** Changes one value somewhere inside: swaps it, deletes it, doubles it, adds a key, or shuffles with a sibling. */
 function mutateJson(json: unknown, random: Random): unknown {

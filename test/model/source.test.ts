@@ -273,7 +273,7 @@ describe("readText and readJson", () => {
   })
 
   test("name the file that is malformed, in another encoding or too long", async () => {
-    const malformed = await readJson(folder, "b.json").catch((error) => error)
+    const malformed = (await readJson(folder, "b.json").catch((error: Error) => error)) as Error
     expect(malformed).toBeInstanceOf(SyntaxError)
     expect(malformed.message).toMatch(/^b\.json: text is malformed, expected JSON \(/)
     const encoded = await readText(folder, "c.txt").catch((error) => error)

@@ -1,0 +1,190 @@
+import type { Sampling } from "./kernels/sample.ts"
+import type { GenerationConfig } from "./model/config.ts"
+import { type GenerateStats, generateTokens } from "./model/generate.ts"
+import type { Model } from "./model/model.ts"
+import { StopMatcher } from "./tokenizer/stop.ts"
+import { TextStream } from "./tokenizer/stream.ts"
+import type { Tokenizer } from "./tokenizer/tokenizer.ts"
+
+/** Sampling defaults are the checkpoint's (generation_config.json); a checkpoint without them is greedy. */
+export interface GenerationOptions extends Partial<Sampling> {
+  /** The most tokens to generate; by default until the model ends its text or the context is full. */
+  readonly maxTokens?: number
+  /** Strings that end the text; they are not part of it. */
+  readonly stop?: readonly string[]
+  /** Go on past the model's end tokens. */
+  readonly ignoreEos?: boolean
+  /** When the context is full: refuse beforehand (`error`), or drop the oldest half and go on (`shift`). */
+  readonly overflow?: "error" | "shift"
+  readonly signal?: AbortSignal
+}
+
+export type FinishReason = "eos" | "stop" | "length"
+
+/** A piece of the answer: the tokens drawn together and the text that they complete. */
+export interface Piece {
+  readonly text: string
+  readonly tokens: readonly number[]
+}
+
+export interface Timings {
+  readonly promptTokens: number
+  /** Generated tokens that are part of the answer, the end token not counted. */
+  readonly tokens: number
+  readonly prefillMs: number
+  readonly decodeMs: number
+  /** Of decodeMs, the host's time to submit work, per token drawn. */
+  readonly hostMsPerToken: number
+  readonly prefillTokensPerSecond: number
+  readonly decodeTokensPerSecond: number
+  readonly dispatchesPerToken: number
+  /** Times that the host read tokens back. */
+  readonly readbacks: number
+}
+
+interface Vocabulary {
+  readonly tokenizer: Tokenizer | undefined
+  readonly defaults: GenerationConfig | undefined
+}
+
+/** One answer underway: iterate it once for its pieces. What it has so far is there at any time. */
+export class Generation implements AsyncIterable<Piece> {
+  /** The prompt as the model gets it. */
+  readonly prompt: readonly number[]
+  /** What the tokens are drawn with, the seed included. */
+  readonly sampling: Sampling
+  /** The answer so far. */
+  text = ""
+  readonly tokens: number[] = []
+  /** Undefined until the answer is whole. */
+  finishReason: FinishReason | undefined
+  readonly #model: Model
+  readonly #vocabulary: Vocabulary
+  readonly #options: GenerationOptions
+  readonly #acquire: () => Promise<() => void>
+  readonly #stats: GenerateStats = { prefillTokens: 0, prefillMs: 0, decodeMs: 0, drawn: 0, hostMs: 0, readbacks: 0 }
+  #started = false
+
+  constructor(
+    model: Model,
+    prompt: readonly number[],
+    vocabulary: Vocabulary,
+    options: GenerationOptions,
+    acquire: () => Promise<() => void>,
+  ) {
+    this.prompt = prompt
+    this.sampling = samplingOf(options, vocabulary.defaults)
+    this.#model = model
+    this.#vocabulary = vocabulary
+    this.#options = options
+    this.#acquire = acquire
+    new StopMatcher(options.stop ?? []) // throws now for a bad stop string
+    if (options.stop?.length && !vocabulary.tokenizer) {
+      throw new TypeError("generate: stop strings need a tokenizer, expected a tokenizer.json in the folder")
+    }
+    checkInteger("maxTokens", options.maxTokens ?? 1, 1, Number.MAX_SAFE_INTEGER)
+  }
+
+  get timings(): Timings {
+    const { prefillTokens, prefillMs, decodeMs, drawn, hostMs, readbacks } = this.#stats
+    const rate = (count: number, ms: number) => (ms > 0 ? (count * 1000) / ms : 0)
+    return {
+      promptTokens: this.prompt.length,
+      tokens: this.tokens.length,
+      prefillMs,
+      decodeMs,
+      hostMsPerToken: drawn > 0 ? hostMs / drawn : 0,
+      prefillTokensPerSecond: rate(prefillTokens, prefillMs),
+      decodeTokensPerSecond: rate(this.tokens.length, decodeMs),
+      dispatchesPerToken: this.#model.decodePlan.dispatches,
+      readbacks,
+    }
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Piece, void, void> {
+    if (this.#started) throw new TypeError("generate: this generation was iterated before, expected once")
+    this.#started = true
+    const release = await this.#acquire()
+    try {
+      yield* this.#run()
+    } finally {
+      release()
+    }
+  }
+
+  async *#run(): AsyncGenerator<Piece, void, void> {
+    const { tokenizer, defaults } = this.#vocabulary
+    const { maxTokens, stop = [], ignoreEos = false, overflow = "error", signal } = this.#options
+    const ends = ignoreEos ? [] : [...this.#model.config.eos, ...(defaults?.eos ?? [])]
+    const eos = new Set(ends)
+    const stream = tokenizer && new TextStream(tokenizer)
+    stream?.push(this.prompt) // the answer goes on where the prompt ends; what this gives is the prompt's own text
+    const matcher = new StopMatcher(stop)
+    const room = this.#model.context - this.prompt.length
+    const limit = maxTokens ?? (overflow === "shift" ? Number.MAX_SAFE_INTEGER : room)
+    const settings = { sampling: this.sampling, maxTokens: limit, overflow, signal }
+    for await (const drawn of generateTokens(this.#model, this.prompt, settings, this.#stats)) {
+      const tokens: number[] = []
+      let text = ""
+      for (const id of drawn) {
+        if (eos.has(id)) {
+          this.finishReason = "eos"
+          break
+        }
+        tokens.push(id)
+        const found = matcher.push(stream?.push([id]) ?? "")
+        text += found.text
+        if (found.stopped) {
+          this.finishReason = "stop"
+          break
+        }
+      }
+      const finished = this.finishReason !== undefined || this.tokens.length + tokens.length >= limit
+      if (finished) {
+        this.finishReason ??= "length"
+        if (this.finishReason !== "stop") {
+          const last = matcher.push(stream?.flush() ?? "")
+          text += last.text + matcher.flush()
+        }
+      }
+      this.tokens.push(...tokens)
+      this.text += text
+      if (tokens.length > 0 || text !== "") yield { text, tokens }
+      if (finished) return
+    }
+  }
+}
+
+function samplingOf(options: GenerationOptions, defaults: GenerationConfig | undefined): Sampling {
+  const filtered = options.topK !== undefined || options.topP !== undefined || options.minP !== undefined
+  const warm = defaults?.doSample === true || filtered
+  const sampling = {
+    repetitionPenalty: options.repetitionPenalty ?? defaults?.repetitionPenalty ?? 1,
+    temperature: options.temperature ?? (warm ? (defaults?.temperature ?? 1) : 0),
+    topK: options.topK ?? defaults?.topK ?? 0,
+    topP: options.topP ?? defaults?.topP ?? 1,
+    minP: options.minP ?? defaults?.minP ?? 0,
+    seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]!,
+  }
+  checkNumber("temperature", sampling.temperature, (t) => t >= 0 && t <= 1000, "0 to 1000")
+  checkInteger("topK", sampling.topK, 0, 2 ** 31)
+  checkNumber("topP", sampling.topP, (p) => p > 0 && p <= 1, "above 0 and at most 1")
+  checkNumber("minP", sampling.minP, (p) => p >= 0 && p < 1, "at least 0 and below 1")
+  checkNumber("repetitionPenalty", sampling.repetitionPenalty, (p) => p > 0 && p <= 1000, "above 0 and at most 1000")
+  checkInteger("seed", sampling.seed, 0, Number.MAX_SAFE_INTEGER)
+  return sampling
+}
+
+function checkNumber(name: string, value: number, valid: (value: number) => boolean, range: string): void {
+  if (typeof value !== "number" || !valid(value))
+    throw new RangeError(`generate: ${name} is ${value}, expected ${range}`)
+}
+
+function checkInteger(name: string, value: number, least: number, most: number): void {
+  checkNumber(
+    name,
+    value,
+    (n) => Number.isSafeInteger(n) && n >= least && n <= most,
+    `a whole number from ${least} to ${most}`,
+  )
+}

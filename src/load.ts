@@ -1,0 +1,107 @@
+import type { DownloadProgress } from "./hub/progress.ts"
+import { Device, type DeviceOptions } from "./kernels/device.ts"
+import { type Checkpoint, openCheckpoint } from "./model/checkpoint.ts"
+import { Model } from "./model/model.ts"
+import { type Folder, filesFolder, readJson, readText } from "./model/source.ts"
+import type { UploadProgress } from "./model/upload.ts"
+import type { DeviceKind, Platform } from "./platform/platform.ts"
+import { LanguageModel } from "./session.ts"
+import { createTokenizer, type Tokenizer } from "./tokenizer/tokenizer.ts"
+
+/** A path, a URL, a Hub id (`owner/name`), files that a user picked, or a folder of one's own making. */
+export type ModelLocation = string | URL | Folder | Iterable<File>
+
+export type LoadProgress =
+  | ({ readonly phase: "download" } & DownloadProgress)
+  | ({ readonly phase: "upload" } & UploadProgress)
+
+export interface OpenModelOptions {
+  /** Branch, tag or commit of a Hub id; `main` by default. */
+  readonly revision?: string
+  /** Keys of config.json to treat as absent, at one's own risk. */
+  readonly ignoreKeys?: readonly string[]
+  readonly onProgress?: (progress: LoadProgress) => void
+  readonly signal?: AbortSignal
+}
+
+export interface LoadOptions extends OpenModelOptions {
+  /** Which adapter to take; `auto` by default: hardware if there is any. */
+  readonly device?: DeviceKind
+  /** Positions to keep: the longest prompt and answer together. By default 4096, or the model's limit if less. */
+  readonly context?: number
+  /** Tokens of a prompt that go through the model at once; 128 by default. */
+  readonly chunk?: number
+  /** `default` asks for WebGPU's default limits instead of the adapter's, as the smallest devices have. */
+  readonly limits?: DeviceOptions["limits"]
+}
+
+const DEFAULT_CONTEXT = 4096
+const DEFAULT_CHUNK = 128
+
+export type Load = (location?: ModelLocation, options?: LoadOptions) => Promise<LanguageModel>
+export type Open = (location?: ModelLocation, options?: OpenModelOptions) => Promise<Checkpoint>
+
+/** `load` and `inspect` for a platform. */
+export function createApi(platform: Platform): { load: Load; open: Open } {
+  const open: Open = async (location, options = {}) =>
+    openCheckpoint(await folderOf(platform, location, options), { ignoreKeys: options.ignoreKeys })
+
+  const load: Load = async (location, options = {}) => {
+    const checkpoint = await open(location, options)
+    try {
+      const tokenizer = await readTokenizer(checkpoint.folder)
+      const context = contextOf(checkpoint, options)
+      const chunk = integer("chunk", options.chunk ?? DEFAULT_CHUNK, 1, 65535)
+      const found = await platform.findAdapter(options.device ?? "auto")
+      options.signal?.throwIfAborted()
+      const device = await Device.open(found, { limits: options.limits })
+      try {
+        const onProgress = (progress: UploadProgress) => options.onProgress?.({ phase: "upload", ...progress })
+        const model = await Model.load(device, checkpoint, { context, chunk, onProgress, signal: options.signal })
+        return new LanguageModel(model, checkpoint.folder.name, tokenizer, checkpoint.generation)
+      } catch (error) {
+        device.dispose()
+        throw error
+      }
+    } finally {
+      await checkpoint.close()
+    }
+  }
+  return { load, open }
+}
+
+async function folderOf(
+  platform: Platform,
+  location: ModelLocation | undefined,
+  options: OpenModelOptions,
+): Promise<Folder> {
+  if (location !== undefined && typeof location !== "string" && !(location instanceof URL)) {
+    return "open" in location ? location : filesFolder(location)
+  }
+  const { revision, signal, onProgress } = options
+  const onDownload = (progress: DownloadProgress) => onProgress?.({ phase: "download", ...progress })
+  return platform.openFolder(location === undefined ? undefined : String(location), { revision, signal, onDownload })
+}
+
+/** The folder's tokenizer, if it has one: ids work without. */
+async function readTokenizer(folder: Folder): Promise<Tokenizer | undefined> {
+  const tokenizerJson = await readJson(folder, "tokenizer.json")
+  if (tokenizerJson === undefined) return undefined
+  const tokenizerConfig = await readJson(folder, "tokenizer_config.json")
+  const chatTemplate = (await readText(folder, "chat_template.jinja")) ?? (await readText(folder, "chat_template.json"))
+  return createTokenizer({ tokenizerJson, tokenizerConfig, chatTemplate })
+}
+
+function contextOf({ config }: Checkpoint, { context }: LoadOptions): number {
+  if (context === undefined) return Math.min(DEFAULT_CONTEXT, config.maxPositions)
+  return integer("context", context, 2, config.maxPositions, "the model's limit")
+}
+
+function integer(name: string, value: number, least: number, most: number, why?: string): number {
+  if (!Number.isSafeInteger(value) || value < least || value > most) {
+    throw new RangeError(
+      `load: ${name} is ${value}, expected a whole number from ${least} to ${most}${why ? `, ${why}` : ""}`,
+    )
+  }
+  return value
+}

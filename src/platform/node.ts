@@ -1,0 +1,35 @@
+import { existsSync, statSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { downloadModel } from "../hub/download.ts"
+import { isModelId } from "../hub/model_id.ts"
+import { type Folder, urlFolder } from "../model/source.ts"
+import { findNodeAdapter } from "./node_adapter.ts"
+import { pathFolder } from "./node_files.ts"
+import type { OpenOptions, Platform } from "./platform.ts"
+
+/** Node and Deno: folders on the disk, the Hub's cache, hardware or software adapters. */
+export const nodePlatform: Platform = { findAdapter: findNodeAdapter, openFolder }
+
+async function openFolder(
+  location: string | undefined,
+  { revision, onDownload, signal }: OpenOptions,
+): Promise<Folder> {
+  if (location === undefined) return pathFolder(embeddedModel())
+  if (/^https?:\/\//.test(location)) return urlFolder(location)
+  const path = location.startsWith("file:") ? fileURLToPath(location) : location
+  if (existsSync(path)) {
+    if (!statSync(path).isDirectory()) throw new RangeError(`${path}: is a file, expected a checkpoint folder`)
+    return pathFolder(path)
+  }
+  if (!isModelId(path)) {
+    throw new RangeError(`${path}: no such folder, expected a checkpoint folder, a URL or a Hub id such as owner/name`)
+  }
+  return pathFolder(await downloadModel(path, { revision, onProgress: onDownload, signal }))
+}
+
+/** The model that comes with the package: beside src/ in the repository, beside dist/ in the package. */
+function embeddedModel(): string {
+  const places = ["../../weights/storyteller", "../../../weights/storyteller"]
+  const paths = places.map((place) => fileURLToPath(new URL(place, import.meta.url)))
+  return paths.find((path) => existsSync(path)) ?? paths[1]!
+}

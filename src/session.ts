@@ -1,0 +1,202 @@
+import { Generation, type GenerationOptions } from "./generation.ts"
+import type { Memory } from "./kernels/device.ts"
+import type { GenerationConfig, ModelConfig } from "./model/config.ts"
+import { contextError } from "./model/generate.ts"
+import type { HostArray, Model } from "./model/model.ts"
+import type { Message } from "./tokenizer/chat.ts"
+import type { Tokenizer } from "./tokenizer/tokenizer.ts"
+
+/** Text to continue, a conversation to answer, or token ids as they are. */
+export type Prompt = string | readonly Message[] | readonly number[]
+
+/** What a model makes of a text. */
+export interface Score {
+  readonly tokens: readonly number[]
+  /** Natural log-probability of each token after the first, given those before it. */
+  readonly logProbs: Float32Array
+  /** Mean negative log-likelihood per scored token, in nats. */
+  readonly loss: number
+  readonly perplexity: number
+}
+
+/** A loaded model with its tokenizer. Calls wait for one another; a generation holds the model until it ends. */
+export class LanguageModel {
+  /** What errors call it: the path, URL or Hub id it came from. */
+  readonly name: string
+  /** Undefined where the folder has none: then token ids work and text does not. */
+  readonly tokenizer: Tokenizer | undefined
+  /** The checkpoint's recommendations for sampling. */
+  readonly generationConfig: GenerationConfig | undefined
+  readonly #model: Model
+  #queue: Promise<void> = Promise.resolve()
+  #disposed = false
+
+  constructor(model: Model, name: string, tokenizer?: Tokenizer, generationConfig?: GenerationConfig) {
+    this.name = name
+    this.tokenizer = tokenizer
+    this.generationConfig = generationConfig
+    this.#model = model
+  }
+
+  get config(): ModelConfig {
+    return this.#model.config
+  }
+
+  /** Positions that the cache holds. */
+  get context(): number {
+    return this.#model.context
+  }
+
+  /** The adapter, for people, and whether it computes on the CPU. */
+  get device(): { readonly description: string; readonly software: boolean } {
+    const { description, software } = this.#model.device
+    return { description, software }
+  }
+
+  /** GPU bytes held, by kind. */
+  get memory(): Memory {
+    return this.#model.device.memory
+  }
+
+  /** Dispatches that one generated token takes. */
+  get dispatchesPerToken(): number {
+    return this.#model.decodePlan.dispatches
+  }
+
+  /**
+   * The ids of a prompt as the model gets them: text with BOS in front, messages through the chat template.
+   *
+   * @throws {TypeError} for text without a tokenizer, RangeError for an empty prompt or an id outside the vocabulary
+   */
+  encode(prompt: Prompt): number[] {
+    const ids = this.#ids(prompt)
+    if (ids.length === 0) throw new RangeError("prompt: is empty, expected at least one token")
+    const { vocabSize } = this.config
+    const bad = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize)
+    if (bad !== undefined)
+      throw new RangeError(`prompt: id ${bad} is outside the vocabulary, expected 0 to ${vocabSize - 1}`)
+    return ids
+  }
+
+  /**
+   * Logits after every position of a sequence.
+   *
+   * @param last only that many positions from the end
+   * @returns `[T, V]`
+   */
+  async logits(prompt: Prompt, { last }: { last?: number } = {}): Promise<HostArray> {
+    const ids = this.#sequence(prompt)
+    const count = last ?? ids.length
+    if (!Number.isInteger(count) || count < 1 || count > ids.length) {
+      throw new RangeError(`logits: last is ${last}, expected 1 to ${ids.length}`)
+    }
+    return this.#exclusive(() => this.#model.logits(ids, count))
+  }
+
+  /** The residual stream: the scaled embedding, what each layer gives, and the final norm's output; L + 2 of `[T, C]`. */
+  async hiddenStates(prompt: Prompt): Promise<HostArray[]> {
+    const ids = this.#sequence(prompt)
+    return this.#exclusive(() => this.#model.hiddenStates(ids))
+  }
+
+  /** Log-probability of every token of a text. Needs at least two tokens, BOS counting as one. */
+  async score(prompt: Prompt): Promise<Score> {
+    const tokens = this.#sequence(prompt)
+    if (tokens.length < 2) throw new RangeError(`score: text has ${tokens.length} token, expected at least 2`)
+    const losses = await this.#exclusive(() => this.#model.losses(tokens))
+    const loss = losses.reduce((sum, value) => sum + value, 0) / losses.length
+    return { tokens, logProbs: losses.map((value) => -value), loss, perplexity: Math.exp(loss) }
+  }
+
+  /**
+   * Continues a text or answers a conversation. Iterate it for the pieces; afterwards it has the whole text, why it ended
+   * and what it took. Leaving the loop stops it.
+   *
+   * @throws {RangeError} at once, for options or a prompt that cannot work
+   */
+  generate(prompt: Prompt, options: GenerationOptions = {}): Generation {
+    this.#check()
+    const ids = this.encode(prompt)
+    const { context, config } = this.#model
+    const room = context - ids.length
+    const shift = options.overflow === "shift"
+    const fits = options.maxTokens === undefined ? room >= 1 : options.maxTokens <= room
+    if (ids.length >= context || (!fits && !shift)) {
+      throw contextError({ context, config }, ids.length, options.maxTokens ?? 1)
+    }
+    return new Generation(
+      this.#model,
+      ids,
+      { tokenizer: this.tokenizer, defaults: this.generationConfig },
+      options,
+      () => this.#acquire(),
+    )
+  }
+
+  /** Gives every GPU byte back. Later calls throw; a second dispose does nothing. */
+  async dispose(): Promise<void> {
+    if (this.#disposed) return
+    this.#disposed = true
+    await this.#queue
+    this.#model.dispose()
+    this.#model.device.dispose()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose()
+  }
+
+  #ids(prompt: Prompt): number[] {
+    if (typeof prompt === "string") {
+      if (prompt === "") return []
+      return this.#needTokenizer().encode(prompt)
+    }
+    if (prompt.length === 0 || typeof prompt[0] === "number") return [...(prompt as readonly number[])]
+    return this.#needTokenizer().chat(prompt as readonly Message[]).ids
+  }
+
+  #needTokenizer(): Tokenizer {
+    if (this.tokenizer) return this.tokenizer
+    throw new TypeError(`${this.name}: tokenizer.json is missing, expected it for text (token ids work without)`)
+  }
+
+  #sequence(prompt: Prompt): number[] {
+    this.#check()
+    const ids = this.encode(prompt)
+    if (ids.length > this.context) {
+      throw new RangeError(
+        `prompt: ${ids.length} tokens, expected at most the context of ${this.context} (the model's limit is ${this.config.maxPositions})`,
+      )
+    }
+    return ids
+  }
+
+  #check(): void {
+    if (this.#disposed) throw new TypeError(`${this.name}: model is disposed, expected an open one`)
+    this.#model.device.check()
+  }
+
+  /** Waits for its turn; the caller must call what it gets when done. */
+  async #acquire(): Promise<() => void> {
+    const before = this.#queue
+    let release = () => {}
+    this.#queue = new Promise((resolve) => {
+      release = resolve
+    })
+    await before
+    if (this.#disposed) {
+      release()
+      this.#check()
+    }
+    return release
+  }
+
+  async #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const release = await this.#acquire()
+    try {
+      return await work()
+    } finally {
+      release()
+    }
+  }
+}
