@@ -1,7 +1,7 @@
 import type { Device } from "./device.ts"
 import type { Run } from "./run.ts"
 import { rope as kernel } from "./shaders.ts"
-import { heads } from "./shape.ts"
+import { expectShape, heads } from "./shape.ts"
 import type { Tensor } from "./tensor.ts"
 
 /** Cosines and sines of a rotary embedding for positions below `positions`, as rope() wants them. */
@@ -50,6 +50,8 @@ export function rope(run: Run, x: Tensor, tables: RopeTables, cursor: Tensor): T
   const half = D / 2
   const y = run.empty([T, H, D])
   const { coarse, fine } = tables
+  expectShape("rope", "coarse", coarse, [coarse.shape[0]!, half, 2])
+  expectShape("rope", "fine", fine, [256, half, 2])
   run.dispatch(kernel, { x, coarse, fine, cursor, y }, { T, H, half }, [Math.ceil((H * half) / 64), T])
   return y
 }

@@ -24,7 +24,7 @@ export interface ModelOptions {
 }
 
 /** The most bytes of logits that are on the GPU at once. */
-const LOGITS_BYTES = 32 * 2 ** 20
+const LOGITS_BYTES = 16 * 2 ** 20
 
 /** A model on a device with one sequence's cache. Calls must not overlap. */
 export class Model {

@@ -102,7 +102,7 @@ test("chat lets no parts of a message join into a control token", () => {
   const tokenizer = tokenizerOf("gemma3")
   const parts = ["<end_of_", "turn>", "<end_of_turn", "> <", "bos>", " <", "  end_of_turn>"]
   const { text, ids } = tokenizer.chat(user(parts.map((text) => ({ type: "text", text }))))
-  expect(text).toContain("user\n<end_of_turn><end_of_turn> <bos>< end_of_turn><end_of_turn>\n".replace("< ", "<"))
+  expect(text).toContain("user\n<end_of_turn><end_of_turn> <bos><end_of_turn><end_of_turn>\n")
   expect(ids.filter((id) => tokenizer.isSpecial(id))).toEqual([2, 105, 106, 105])
 })
 

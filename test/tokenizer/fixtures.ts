@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs"
 import { createRequire } from "node:module"
+import { fileURLToPath } from "node:url"
 import { gunzipSync } from "node:zlib"
 import { createTokenizer, type Tokenizer } from "../../src/tokenizer/tokenizer.ts"
 
@@ -18,14 +19,15 @@ function once<T>(make: () => T): () => T {
 }
 
 /** The files of a tokenizer, parsed; the big ones are read once per test file. */
-function fromFolder(folder: string, read = (path: string) => readFileSync(path, "utf8")) {
+function fromFolder(folder: string) {
+  const read = (path: string) => readFileSync(path, "utf8")
   return once(() => ({
     tokenizerJson: JSON.parse(read(`${folder}/tokenizer.json`)),
     tokenizerConfig: JSON.parse(read(`${folder}/tokenizer_config.json`)),
   }))
 }
 
-const folderOf = (path: string) => new URL(`../../${path}`, import.meta.url).pathname
+const folderOf = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url))
 const packageOf = (name: string) => require.resolve(name).replace(/\/dist\/.*$/, "")
 
 export const files = {

@@ -1,0 +1,197 @@
+import { describe, expect, test } from "vitest"
+import { attend, cacheWrite, type KvCache } from "../../src/kernels/attend.ts"
+import { Run } from "../../src/kernels/run.ts"
+import { expectClose } from "../helpers/compare.ts"
+import { compute, free, tensor, testDevice, uniform } from "../helpers/kernels.ts"
+import * as reference from "../reference/attend.ts"
+
+type Attention = Omit<reference.Attention, "position">
+
+interface Sequence {
+  readonly q: Float32Array<ArrayBuffer>
+  readonly k: Float32Array<ArrayBuffer>
+  readonly v: Float32Array<ArrayBuffer>
+}
+
+describe("attend", () => {
+  const device = testDevice()
+
+  /** A sequence of S positions. */
+  function sequence(S: number, { H, G, D }: Attention, size = 1): Sequence {
+    return { q: uniform(S * H * D, 1, size), k: uniform(S * G * D, 2, size), v: uniform(S * G * D, 3) }
+  }
+
+  /** Attends from position `start` on, chunk by chunk, over a cache whose unwritten slots are NaN. */
+  async function chunked(
+    { q, k, v }: Sequence,
+    { H, G, D, ...options }: Attention,
+    chunk: number,
+    capacity: number,
+  ): Promise<Float32Array> {
+    const S = q.length / (H * D)
+    const unwritten = new Float32Array(capacity * G * D).fill(Number.NaN)
+    const cache: KvCache = {
+      k: tensor(device(), [capacity, G, D], unwritten),
+      v: tensor(device(), [capacity, G, D], unwritten),
+    }
+    const cursor = tensor(device(), [2], Uint32Array.of(0, 0))
+    const y = new Float32Array(q.length)
+    for (let at = 0; at < S; at += chunk) {
+      const T = Math.min(chunk, S - at)
+      const part = (x: Float32Array<ArrayBuffer>, heads: number) =>
+        tensor(device(), [T, heads, D], x.slice(at * heads * D, (at + T) * heads * D))
+      const [queries, keys, values] = [part(q, H), part(k, G), part(v, G)]
+      device().write(cursor, Uint32Array.of(at, 0))
+      const rows = await compute(device(), (run) => {
+        cacheWrite(run, keys, values, cache, cursor)
+        return attend(run, queries, cache, cursor, options)
+      })
+      y.set(rows, at * H * D)
+      free(device(), queries, keys, values)
+    }
+    free(device(), cache.k, cache.v, cursor)
+    return y
+  }
+
+  function check(y: Float32Array, { q, k, v }: Sequence, attention: Attention, what: string): void {
+    const expected = reference.attend(q, k, v, { ...attention, position: 0 })
+    // Values are within 1; a capped score carries the error of tanh, times the cap.
+    expectClose(y, expected, { absolute: 5e-7 + attention.softcap * 1e-7 }, { what: `attend ${what}` })
+  }
+
+  const shapes = [
+    { H: 4, G: 1, D: 256 },
+    { H: 4, G: 2, D: 128 },
+    { H: 8, G: 4, D: 64 },
+    { H: 8, G: 4, D: 8 },
+    { H: 3, G: 3, D: 12 },
+    { H: 2, G: 1, D: 4 },
+    { H: 1, G: 1, D: 132 },
+  ]
+
+  test.each(shapes)("equals its definition for H $H, G $G, D $D at T 1, 5, 33 and 70", async (shape) => {
+    for (const T of [1, 5, 33, 70]) {
+      const attention = { ...shape, window: 0, scale: shape.D ** -0.5, softcap: 0 }
+      const all = sequence(T, attention)
+      check(await chunked(all, attention, T, T), all, attention, `D ${shape.D} T ${T}`)
+    }
+  })
+
+  test.each([1, 7, 15, 16, 17, 32])("equals full attention over a ring, window 16, in chunks of %i", async (chunk) => {
+    const attention = { H: 4, G: 2, D: 32, window: 16, scale: 0.3, softcap: 0 }
+    const all = sequence(3 * 16 + 13, attention)
+    check(await chunked(all, attention, chunk, 15 + chunk), all, attention, `ring 16 chunk ${chunk}`)
+  })
+
+  test.each([7, 99, 100, 101, 200])("equals full attention over a ring, window 100, in chunks of %i", async (chunk) => {
+    const attention = { H: 2, G: 1, D: 64, window: 100, scale: 0.2, softcap: 50 }
+    const all = sequence(3 * 100 + 25, attention)
+    check(await chunked(all, attention, chunk, 99 + chunk), all, attention, `ring 100 chunk ${chunk}`)
+  })
+
+  test.each([
+    [1, 1],
+    [1, 7],
+    [64, 64],
+    [65, 1],
+  ])("takes a window of %i, in chunks of %i", async (window, chunk) => {
+    const attention = { H: 2, G: 2, D: 16, window, scale: 0.25, softcap: 0 }
+    const all = sequence(Math.max(20, window + 70), attention)
+    check(await chunked(all, attention, chunk, window - 1 + chunk), all, attention, `window ${window}`)
+  })
+
+  test("takes a ring that is larger than it must be, and a cache of the whole sequence", async () => {
+    const attention = { H: 2, G: 1, D: 16, window: 10, scale: 0.25, softcap: 0 }
+    const all = sequence(50, attention)
+    check(await chunked(all, attention, 4, 29), all, attention, "large ring")
+    check(await chunked(all, attention, 4, 50), all, attention, "no ring")
+    const global = { ...attention, window: 0 }
+    check(await chunked(all, global, 7, 64), all, global, "all positions in chunks")
+  })
+
+  test.each([0, 1024])("sums over 3000 keys, window %i", async (window) => {
+    const attention = { H: 4, G: 1, D: 256, window, scale: 1 / 16, softcap: 0 }
+    const S = 3000
+    const all = sequence(S, attention)
+    const cache = {
+      k: tensor(device(), [S, 1, 256], all.k),
+      v: tensor(device(), [S, 1, 256], all.v),
+    }
+    const q = all.q.slice(-2 * 4 * 256)
+    const [queries, cursor] = [tensor(device(), [2, 4, 256], q), tensor(device(), [2], Uint32Array.of(S - 2, 0))]
+    const y = await compute(device(), (run) => attend(run, queries, cache, cursor, attention))
+    const expected = reference.attend(q, all.k, all.v, { ...attention, position: S - 2 })
+    expectClose(y, expected, { absolute: 5e-7 }, { what: `attend 3000 keys, window ${window}` })
+  })
+
+  test("caps scores far beyond the cap, and picks one key where scores are huge", async () => {
+    const capped = { H: 2, G: 1, D: 16, window: 0, scale: 1, softcap: 50 }
+    const all = sequence(80, capped, 30) // scores up to 14400
+    check(await chunked(all, capped, 80, 80), all, capped, "capped")
+    const plain = { ...capped, softcap: 0 }
+    const picked = await chunked(all, plain, 80, 80)
+    const expected = reference.attend(all.q, all.k, all.v, { ...plain, position: 0 })
+    expectClose(picked, expected, { absolute: 1e-4 }, { what: "attend huge scores" }) // scores have ulps of 1e-3
+  })
+
+  test.each([
+    [1, 20],
+    [20, 39],
+  ])("lets key s reach the queries s to s + W - 1 and leaves all others bit-identical (chunks of %i)", async (chunk, capacity) => {
+    const W = 20
+    const attention = { H: 2, G: 1, D: 16, window: W, scale: 0.25, softcap: 0 }
+    const all = sequence(3 * W + 5, attention)
+    const before = await chunked(all, attention, chunk, capacity)
+    for (const name of ["k", "v"] as const) {
+      const s = 23
+      const changed = all[name].slice()
+      for (let d = 0; d < 16; d++) changed[s * 16 + d]! += 0.5
+      const after = await chunked({ ...all, [name]: changed }, attention, chunk, capacity)
+      for (let t = 0; t < before.length / 32; t++) {
+        const [a, b] = [before.slice(t * 32, (t + 1) * 32), after.slice(t * 32, (t + 1) * 32)]
+        const same = a.every((value, i) => Object.is(value, b[i]))
+        expect(same, `query ${t} and ${name} ${s}`).toBe(t < s || t >= s + W)
+      }
+    }
+  })
+
+  test("refuses shapes that do not fit together", () => {
+    const run = new Run(device())
+    const cursor = run.empty([2], "u32")
+    const options = { window: 4, scale: 1, softcap: 0 }
+    const cache = { k: run.empty([8, 2, 16]), v: run.empty([8, 2, 16]) }
+    const q = (...shape: number[]) => run.empty(shape)
+    expect(() => attend(run, q(3, 3, 16), cache, cursor, options)).toThrow(
+      new RangeError("attend: H is 3, expected a multiple of G = 2"),
+    )
+    expect(() => attend(run, q(3, 2, 8), cache, cursor, options)).toThrow(
+      new RangeError("attend: k is [8, 2, 16], expected [8, 2, 8]"),
+    )
+    expect(() => attend(run, q(3, 32), cache, cursor, options)).toThrow(
+      new RangeError("attend: q is [3, 32], expected [T, H, D]"),
+    )
+    const wide = { k: run.empty([8, 1, 260]), v: run.empty([8, 1, 260]) }
+    expect(() => attend(run, q(3, 1, 260), wide, cursor, options)).toThrow(
+      new RangeError("attend: D is 260, expected at most 256"),
+    )
+    expect(() => attend(run, q(3, 2, 16), { ...cache, v: q(7, 2, 16) }, cursor, options)).toThrow(
+      new RangeError("attend: v is [7, 2, 16], expected [8, 2, 16]"),
+    )
+  })
+
+  test("cacheWrite refuses more positions than there are slots, and other shapes", () => {
+    const run = new Run(device())
+    const cursor = run.empty([2], "u32")
+    const cache = { k: run.empty([8, 2, 16]), v: run.empty([8, 2, 16]) }
+    const x = (...shape: number[]) => run.empty(shape)
+    expect(() => cacheWrite(run, x(9, 2, 16), x(9, 2, 16), cache, cursor)).toThrow(
+      new RangeError("cacheWrite: T is 9, expected at most the capacity 8"),
+    )
+    expect(() => cacheWrite(run, x(3, 2, 16), x(3, 1, 16), cache, cursor)).toThrow(
+      new RangeError("cacheWrite: v is [3, 1, 16], expected [3, 2, 16]"),
+    )
+    expect(() => cacheWrite(run, x(3, 1, 16), x(3, 1, 16), cache, cursor)).toThrow(
+      new RangeError("cacheWrite: cache is [8, 2, 16], expected [8, 1, 16]"),
+    )
+  })
+})
