@@ -41,7 +41,7 @@ describe.each(FOLDERS)("%s", (name) => {
     },
   )
 
-  test.each((expected.greedy ?? []).map((run, i) => ({ i, ...run })))(
+  test.each((expected.greedy ?? []).map((run, i) => ({ i: `${i}`, ...run })))(
     "greedy run $i is the golden's, token by token",
     async ({ prompt, new_tokens }) => {
       expect(await greedy(lm, expected.prompts[prompt]!.ids, new_tokens.length)).toEqual(new_tokens)
@@ -77,7 +77,7 @@ describe("storyteller", () => {
     expectClose(logits.data, data, { absolute: tolerance }, { what: "logits" })
   })
 
-  test.each(expected.greedy!.map((run, i) => ({ i, ...run })))(
+  test.each(expected.greedy!.map((run, i) => ({ i: `${i}`, ...run })))(
     "greedy run $i is the golden's up to token $exact_until",
     async ({ prompt, new_tokens, exact_until = 0 }) => {
       const tokens = await greedy(lm, expected.prompts[prompt]!.ids, new_tokens.length)

@@ -36,7 +36,7 @@ fn value(i: u32) -> f32 {
   if (penalty() != 1.0 && ((seen[i >> 5u] >> (i & 31u)) & 1u) == 1u) {
     x = select(x * penalty(), x / penalty(), x > 0.0);
   }
-  return x / select(1.0, temperature(), temperature() > 0.0);
+  return x / select(1.0, max(temperature(), 1.0e-30), temperature() > 0.0); // not so small that x becomes infinite
 }
 
 // The bits of x as an integer that orders as x does.
@@ -53,11 +53,13 @@ fn mix(x: u32) -> u32 {
   return h ^ (h >> 16u);
 }
 
-// Gumbel noise for token i of this step.
+// Gumbel noise for token i of this step: -log(e), with e = -log(1 - w) and w uniform in (0, 1). It is the small w that win,
+// and there log(1 - w) errs by more than it is (WGSL allows 2^-21, of either sign): a series instead.
 fn gumbel(i: u32, step: u32) -> f32 {
   let bits = mix(i + mix(step + mix(settings[5] + mix(settings[6]))));
-  let uniform_value = (f32(bits >> 9u) + 0.5) / 8388608.0; // in (0, 1), exact in f32
-  return -log(-log(uniform_value));
+  let w = clamp(f32(bits) / 4294967296.0, 1.0e-10, 0.99999994);
+  let series = w * (1.0 + w * (0.5 + w * (0.33333333 + w * 0.25)));
+  return -log(select(-log(1.0 - w), series, w < 0.0625));
 }
 
 fn mass(x: f32, highest: f32, total: f32) -> u32 {

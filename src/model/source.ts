@@ -44,7 +44,9 @@ export function memorySource(bytes: Uint8Array, name = "memory"): Source {
     byteLength: bytes.byteLength,
     async slice(start, end) {
       expectRange(name, start, end, bytes.byteLength)
-      return bytes.slice(start, end).buffer as ArrayBuffer
+      const copy = new Uint8Array(end - start) // slice() of a Node Buffer would not copy
+      copy.set(bytes.subarray(start, end))
+      return copy.buffer
     },
   }
 }

@@ -1,0 +1,77 @@
+import type { Command } from "commander"
+import type { Piece } from "../src/index.ts"
+import { readInput } from "./input.ts"
+import { interruptible } from "./interrupt.ts"
+import { loadModel } from "./model.ts"
+import {
+  addJsonOption,
+  addModelOptions,
+  addSamplingOptions,
+  generationOptions,
+  type ModelFlags,
+  parseIds,
+  type SamplingFlags,
+} from "./options.ts"
+import { answerJson, note, printJson, statLine } from "./output.ts"
+
+interface Flags extends ModelFlags, SamplingFlags {
+  readonly ids?: number[]
+  readonly echo?: boolean
+  readonly stats?: boolean
+}
+
+const EXAMPLES = `
+Examples:
+  gemlet generate "Once upon a time"
+  gemlet generate "Once upon a time" --echo --seed 7 --temperature 0.9
+  echo "One day, a fox" | gemlet generate --max-tokens 60
+  gemlet generate --model google/gemma-3-270m "The sea is" --greedy --stop .
+  gemlet generate --model path/to/checkpoint --ids 2,513,528,351 --json`
+
+export function define(command: Command): void {
+  command
+    .description("Continues a text. What the model writes goes to stdout as it comes.")
+    .argument("[prompt]", "the text to continue; - or nothing reads it from stdin")
+    .option("--ids <ids>", "token ids instead of a text, such as 2,513,528", parseIds)
+  addSamplingOptions(addModelOptions(command))
+  addJsonOption(command, "print one object with the text, tokens, timings and GPU bytes")
+    .option("--echo", "print the prompt before the answer")
+    .option("--stats", "print tokens per second on stderr afterwards")
+    .addHelpText("after", EXAMPLES)
+    .action(generate)
+}
+
+async function generate(text: string | undefined, flags: Flags): Promise<void> {
+  const prompt = await readInput("prompt", { text, ids: flags.ids })
+  await interruptible(async (signal) => {
+    const loaded = await loadModel(flags, signal)
+    await using lm = loaded.lm
+    const generation = lm.generate(prompt, { ...generationOptions(flags), signal })
+    const print = flags.json ? () => {} : printer(lm.tokenizer !== undefined)
+    if (flags.echo) print({ text: typeof prompt === "string" ? prompt : "", tokens: flags.ids ?? [] })
+    const began = performance.now()
+    let firstTokenMs: number | undefined
+    try {
+      for await (const piece of generation) {
+        firstTokenMs ??= performance.now() - began
+        print(piece)
+      }
+    } finally {
+      print(undefined)
+    }
+    if (flags.json) printJson(answerJson(loaded, generation, firstTokenMs))
+    if (flags.stats) note(statLine(generation))
+  })
+}
+
+/** Writes pieces to stdout and ends the last line: as text, or as ids where there is no tokenizer. */
+function printer(asText: boolean): (piece: Piece | undefined) => void {
+  let last = ""
+  return (piece) => {
+    let text = "\n"
+    if (piece) text = asText ? piece.text : piece.tokens.map((id, i) => (last || i ? `,${id}` : `${id}`)).join("")
+    if (text === "" || (!piece && (last === "" || last.endsWith("\n")))) return
+    process.stdout.write(text)
+    last = text
+  }
+}

@@ -1,0 +1,64 @@
+import type { Generation } from "../src/index.ts"
+import type { LoadedModel } from "./model.ts"
+
+/** Columns side by side, two spaces between; those named in `right` are aligned to the right, as numbers are. */
+export function table(rows: readonly (readonly string[])[], { right = [] }: { right?: readonly number[] } = {}): string {
+  const widths: number[] = []
+  for (const row of rows) {
+    for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length)
+  }
+  const line = (row: readonly string[]) =>
+    row.map((cell, i) => (right.includes(i) ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))).join("  ")
+  return rows.map((row) => line(row).trimEnd()).join("\n")
+}
+
+/** `3,741,120`. */
+export function formatCount(count: number): string {
+  return count.toLocaleString("en-US")
+}
+
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`)
+}
+
+/** Something beside the result: dim on a terminal. */
+export function note(text: string): void {
+  process.stderr.write(process.stderr.isTTY && !process.env.NO_COLOR ? `\x1b[2m${text}\x1b[22m\n` : `${text}\n`)
+}
+
+/** What --json tells of an answer. docs/cli.md describes the fields. */
+export function answerJson({ lm, name, loadMs }: LoadedModel, generation: Generation, firstTokenMs?: number) {
+  const { seed, ...sampling } = generation.sampling
+  const { timings } = generation
+  return {
+    model: name,
+    device: lm.device.description,
+    software: lm.device.software,
+    text: generation.text,
+    tokens: generation.tokens,
+    promptTokens: timings.promptTokens,
+    finishReason: generation.finishReason,
+    seed,
+    sampling,
+    timings: {
+      loadMs,
+      prefillMs: timings.prefillMs,
+      firstTokenMs,
+      decodeMs: timings.decodeMs,
+      hostMsPerToken: timings.hostMsPerToken,
+    },
+    tokensPerSecond: { prefill: timings.prefillTokensPerSecond, decode: timings.decodeTokensPerSecond },
+    dispatchesPerToken: timings.dispatchesPerToken,
+    memory: lm.memory,
+  }
+}
+
+/** `142 tokens at 50.8 per second, prompt of 5 in 152 ms, ended by eos, seed 42`. */
+export function statLine({ timings, finishReason, sampling }: Generation): string {
+  return [
+    `${timings.tokens} tokens at ${timings.decodeTokensPerSecond.toFixed(1)} per second`,
+    `prompt of ${timings.promptTokens} in ${timings.prefillMs.toFixed(0)} ms`,
+    `ended by ${finishReason ?? "Ctrl-C"}`,
+    `seed ${sampling.seed}`,
+  ].join(", ")
+}

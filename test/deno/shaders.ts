@@ -1,0 +1,59 @@
+// Compiles every kernel with Deno's shader compiler, Naga: in every flavour, with every value of its switches.
+//   deno run -A test/deno/shaders.ts
+import type { Kernel } from "../../src/kernels/device.ts"
+import * as shaders from "../../src/kernels/shaders.ts"
+
+/** Values of the overrides that choose among code paths or sizes; others keep their default. */
+const OVERRIDES: Readonly<Record<string, readonly number[]>> = { WORKGROUP: [32, 64, 256], SILU: [0, 1] }
+
+const { libs, ...kernels } = shaders
+const adapter = await navigator.gpu.requestAdapter()
+if (!adapter) throw new Error("device: none found, expected an adapter of navigator.gpu (is a Vulkan driver installed?)")
+const device = await adapter.requestDevice() // the default limits
+let failures = 0
+
+for (const kernel of Object.values(kernels)) {
+  for (const flavour of flavoursOf(kernel)) {
+    for (const constants of constantsOf(kernel)) {
+      const what = [kernel.name, flavour?.name ?? "plain", ...Object.entries(constants).map(([k, v]) => `${k}=${v}`)]
+      const error = await compile(`${kernel.source}\n${flavour?.source ?? ""}`, constants)
+      process.stdout.write(`shader ${what.join(" ")}: ${error ?? "ok"}\n`)
+      if (error !== undefined) failures++
+    }
+  }
+}
+process.stdout.write(`${failures} failed\n`)
+process.exitCode = failures > 0 ? 1 : 0
+
+/** What is wrong with a shader, or undefined. */
+async function compile(code: string, constants: Record<string, number>): Promise<string | undefined> {
+  device.pushErrorScope("validation")
+  const module = device.createShaderModule({ code })
+  device.createComputePipeline({ layout: "auto", compute: { module, entryPoint: "main", constants } })
+  return (await device.popErrorScope())?.message
+}
+
+/** Each file of wgsl/lib that a kernel links with; one undefined where it links with none. */
+function flavoursOf(kernel: Kernel): ({ name: string; source: string } | undefined)[] {
+  if (kernel.flavours.length === 0) return [undefined]
+  return kernel.flavours.flatMap((family) =>
+    Object.entries(libs)
+      .filter(([name]) => name.startsWith(`${family}_`))
+      .map(([name, source]) => ({ name, source })),
+  )
+}
+
+/** The defaults, then every combination of the values above. */
+function constantsOf(kernel: Kernel): Record<string, number>[] {
+  const combinations = kernel.overrides.reduce<Record<string, number>[]>(
+    (all, name) => all.flatMap((one) => valuesOf(name).map((value) => ({ ...one, [name]: value }))),
+    [{}],
+  )
+  return kernel.overrides.length === 0 ? [{}] : [{}, ...combinations]
+}
+
+function valuesOf(override: string): readonly number[] {
+  const values = OVERRIDES[override]
+  if (!values) throw new RangeError(`override ${override}: has no values, expected some in OVERRIDES above`)
+  return values
+}
