@@ -8,17 +8,17 @@ export const EXIT = { failure: 1, usage: 2, interrupted: 130 } as const
 export function report(error: unknown, command: Command): number {
   if (isAbort(error)) return EXIT.interrupted
   const name = commandName(command)
-  process.stderr.write(`${name}: ${describeError(error)}\n`)
+  process.stderr.write(`${name}: ${describeError(error, command.name())}\n`)
   if (process.env.GEMLET_DEBUG && error instanceof Error && error.stack) process.stderr.write(`${error.stack}\n`)
   if (!isUserError(error)) return EXIT.failure
   process.stderr.write(`usage: ${name} ${command.usage()}  (${name} --help tells more)\n`)
   return EXIT.usage
 }
 
-/** One line for people. */
-export function describeError(error: unknown): string {
+/** One line for people, without the subject that the line begins with anyway. */
+export function describeError(error: unknown, subject: string): string {
   if (!(error instanceof Error)) return String(error)
-  if (!(error instanceof CommanderError)) return error.message
+  if (!(error instanceof CommanderError)) return error.message.replace(`${subject}: `, (found, at) => (at ? found : ""))
   const message = error.message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ")
   return error.code === "commander.excessArguments" ? `${message} Put a text of several words in quotes.` : message
 }

@@ -1,5 +1,5 @@
 import type { Command } from "commander"
-import type { Piece } from "../src/index.ts"
+import type { Piece, Tokenizer } from "../src/index.ts"
 import { readInput } from "./input.ts"
 import { interruptible } from "./interrupt.ts"
 import { loadModel } from "./model.ts"
@@ -48,7 +48,7 @@ async function generate(text: string | undefined, flags: Flags): Promise<void> {
     await using lm = loaded.lm
     const generation = lm.generate(prompt, { ...generationOptions(flags), signal })
     const print = flags.json ? () => {} : printer(lm.tokenizer !== undefined)
-    if (flags.echo) print({ text: typeof prompt === "string" ? prompt : "", tokens: flags.ids ?? [] })
+    if (flags.echo) print(asPiece(prompt, lm.tokenizer))
     const began = performance.now()
     let firstTokenMs: number | undefined
     try {
@@ -62,6 +62,11 @@ async function generate(text: string | undefined, flags: Flags): Promise<void> {
     if (flags.json) printJson(answerJson(loaded, generation, firstTokenMs))
     if (flags.stats) note(statLine(generation))
   })
+}
+
+function asPiece(prompt: string | number[], tokenizer: Tokenizer | undefined): Piece {
+  if (typeof prompt === "string") return { text: prompt, tokens: [] }
+  return { text: tokenizer?.decode(prompt) ?? "", tokens: prompt }
 }
 
 /** Writes pieces to stdout and ends the last line: as text, or as ids where there is no tokenizer. */

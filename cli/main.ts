@@ -9,12 +9,13 @@ interface CommandModule {
 }
 
 // A module is imported when its command runs: it brings the whole library along, and `gemlet --help` needs none of it.
-const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly module: () => Promise<CommandModule> }>> = {
-  generate: { summary: "continue a text", module: () => import("./generate.ts") },
-  chat: { summary: "have a conversation", module: () => import("./chat.ts") },
-  inspect: { summary: "describe a checkpoint, from its headers alone", module: () => import("./inspect.ts") },
-  score: { summary: "tell how probable a text is", module: () => import("./score.ts") },
-}
+const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly module: () => Promise<CommandModule> }>> =
+  {
+    generate: { summary: "continue a text", module: () => import("./generate.ts") },
+    chat: { summary: "have a conversation", module: () => import("./chat.ts") },
+    inspect: { summary: "describe a checkpoint, from its headers alone", module: () => import("./inspect.ts") },
+    score: { summary: "tell how probable a text is", module: () => import("./score.ts") },
+  }
 
 const EXAMPLES = `
 Examples:

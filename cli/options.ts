@@ -20,6 +20,7 @@ export interface ModelFlags extends CheckpointFlags {
 export interface SamplingFlags {
   readonly maxTokens?: number
   readonly temperature?: number
+  readonly greedy?: boolean
   readonly topK?: number
   readonly topP?: number
   readonly minP?: number
@@ -38,7 +39,11 @@ export function addCheckpointOptions(command: Command): Command {
     .optionsGroup("Model:")
     .option("-m, --model <location>", "a checkpoint folder, a URL of one, or a Hub id such as google/gemma-3-270m-it")
     .option("--revision <name>", "branch, tag or commit of a Hub id")
-    .option("--ignore-key <key>", "treat a key of config.json as absent, at your own risk (repeatable)", collect())
+    .option(
+      "--ignore-key <key>",
+      "treat a key of config.json as absent, at your own risk (repeatable)",
+      collect("--ignore-key"),
+    )
 }
 
 export function addModelOptions(command: Command): Command {
@@ -64,8 +69,12 @@ export function addSamplingOptions(command: Command): Command {
     .optionsGroup("Sampling (by default as the checkpoint recommends):")
     .option("-n, --max-tokens <n>", "the most tokens to generate", whole("--max-tokens", 1))
     .option("-s, --seed <n>", "the same seed on the same device gives the same text", whole("--seed", 0))
-    .option("-t, --temperature <t>", "0 takes the likeliest token", decimal("--temperature", "0 to 1000", inside(0, 1000)))
-    .addOption(new Option("--greedy", "the same as --temperature 0").implies({ temperature: 0 }).conflicts("temperature"))
+    .option(
+      "-t, --temperature <t>",
+      "0 takes the likeliest token",
+      decimal("--temperature", "from 0 to 1000", inside(0, 1000)),
+    )
+    .addOption(new Option("--greedy", "the same as --temperature 0").conflicts("temperature"))
     .option("--top-k <k>", "keep the k likeliest tokens; 0 keeps all", whole("--top-k", 0, 2 ** 31))
     .option(
       "--top-p <p>",
@@ -96,8 +105,9 @@ export function addJsonOption(command: Command, description: string): Command {
 }
 
 /** The library's options of the flags. */
-export function generationOptions(flags: SamplingFlags): GenerationOptions {
-  const { maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stop, ignoreEos, overflow } = flags
+export function generationOptions({ greedy, ...flags }: SamplingFlags): GenerationOptions {
+  const { maxTokens, topK, topP, minP, repetitionPenalty, seed, stop, ignoreEos, overflow } = flags
+  const temperature = greedy ? 0 : flags.temperature
   return { maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stop, ignoreEos, overflow }
 }
 
@@ -140,9 +150,9 @@ function oneOf<T extends string>(flag: string, values: readonly T[]): (text: str
 }
 
 /** An option that may be given several times. */
-function collect(flag = ""): (text: string, before?: string[]) => string[] {
+function collect(flag: string): (text: string, before?: string[]) => string[] {
   return (text, before = []) => {
-    if (text === "") throw new RangeError(`${flag || "option"}: value is "", expected some text`)
+    if (text === "") throw new RangeError(`${flag}: value is "", expected some text`)
     return [...before, text]
   }
 }

@@ -2,7 +2,10 @@ import type { Generation } from "../src/index.ts"
 import type { LoadedModel } from "./model.ts"
 
 /** Columns side by side, two spaces between; those named in `right` are aligned to the right, as numbers are. */
-export function table(rows: readonly (readonly string[])[], { right = [] }: { right?: readonly number[] } = {}): string {
+export function table(
+  rows: readonly (readonly string[])[],
+  { right = [] }: { right?: readonly number[] } = {},
+): string {
   const widths: number[] = []
   for (const row of rows) {
     for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length)
@@ -17,8 +20,11 @@ export function formatCount(count: number): string {
   return count.toLocaleString("en-US")
 }
 
+/** Prints an object, indented, but each list of numbers on one line. */
 export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`)
+  const numbers = /\[\n\s+([-\d][^"{[\]]*?)\n\s+\]/g // a newline in a text is written as an escape
+  const json = JSON.stringify(value, null, 2).replace(numbers, (_, list: string) => `[${list.replace(/\s+/g, " ")}]`)
+  process.stdout.write(`${json}\n`)
 }
 
 /** Something beside the result: dim on a terminal. */

@@ -163,7 +163,7 @@ export class Device {
   /** A matrix with as few parts as the largest binding allows. */
   matrix(kind: MemoryKind, shape: readonly [rows: number, columns: number], dtype: Dtype): Matrix {
     const [rows, columns] = shape
-    const most = Math.floor(this.maxBinding / byteSize([1, columns], dtype))
+    const most = Math.max(1, Math.floor(this.maxBinding / byteSize([1, columns], dtype))) // tensor() refuses a row too large
     const parts = []
     for (let firstRow = 0; firstRow < rows; firstRow += most) {
       const count = Math.min(most, rows - firstRow)

@@ -1,0 +1,229 @@
+import type { Command } from "commander"
+import {
+  type Checkpoint,
+  formatBytes,
+  type GenerationConfig,
+  kvCacheBytes,
+  kvCacheBytesAllGlobal,
+  type ModelConfig,
+  parameterCounts,
+  type StoredTensor,
+} from "../src/index.ts"
+import { interruptible } from "./interrupt.ts"
+import { modelName, openModel } from "./model.ts"
+import { addCheckpointOptions, addContextOptions, addJsonOption, type CheckpointFlags } from "./options.ts"
+import { formatCount, printJson, table } from "./output.ts"
+
+interface Flags extends CheckpointFlags {
+  readonly context?: number
+  readonly chunk: number
+  readonly tensors?: boolean
+}
+
+/** The library's own: positions when none are asked for, and keys and values in f32. */
+const DEFAULT_CONTEXT = 4096
+const CACHE_ELEMENT_BYTES = 4
+const CONTEXTS = [1024, 4096, 8192, 32768, 131072]
+
+const EXAMPLES = `
+Examples:
+  gemlet inspect
+  gemlet inspect --model path/to/checkpoint --tensors
+  gemlet inspect --model google/gemma-3-270m --context 32768 --json`
+
+export function define(command: Command): void {
+  command.description("Describes a checkpoint from its config and its files' headers. Needs no GPU.")
+  addContextOptions(addCheckpointOptions(command))
+  addJsonOption(command, "print one object with all of it")
+    .option("--tensors", "list every tensor: name, type, shape, bytes")
+    .addHelpText("after", EXAMPLES)
+    .action(inspect)
+}
+
+async function inspect(flags: Flags): Promise<void> {
+  const checkpoint = await interruptible((signal) => openModel(flags, signal))
+  await checkpoint.close()
+  const report = describe(checkpoint, flags)
+  if (flags.json) printJson(report)
+  else process.stdout.write(`${render(report)}\n`)
+}
+
+type Report = ReturnType<typeof describe>
+
+/** What --json prints; docs/cli.md describes the fields. */
+function describe(checkpoint: Checkpoint, flags: Flags) {
+  const { config, generation, weights, tensors } = checkpoint
+  const stored = [...weights.values()]
+  const used = new Set(stored.map(({ info }) => info.name))
+  const ignored = [...tensors.values()].filter(({ info }) => !used.has(info.name))
+  const byDtype: Record<string, { tensors: number; bytes: number }> = {}
+  for (const tensor of stored) {
+    byDtype[tensor.info.dtype] ??= { tensors: 0, bytes: 0 }
+    const sum = byDtype[tensor.info.dtype]!
+    sum.tensors++
+    sum.bytes += bytesOf(tensor)
+  }
+  const { eos: moreEos, ...sampling }: GenerationConfig = generation ?? { eos: [] }
+  return {
+    model: modelName(flags),
+    config,
+    eos: [...new Set([...config.eos, ...moreEos])],
+    sampling,
+    parameters: parameterCounts(config),
+    weights: { tensors: stored.length, bytes: sumBytes(stored), byDtype },
+    ignored: { tensors: ignored.length, bytes: sumBytes(ignored) },
+    files: checkpoint.files,
+    kvCache: contextsOf(config).map((context) => ({
+      context,
+      bytes: cacheBytes(config, context, flags.chunk),
+      allGlobalBytes: kvCacheBytesAllGlobal(config, context, CACHE_ELEMENT_BYTES),
+    })),
+    load: loadBytes(config, sumBytes(stored), flags),
+    tensors: flags.tensors
+      ? [...tensors.values()].map((tensor) => ({
+          name: tensor.info.name,
+          dtype: tensor.info.dtype,
+          shape: tensor.info.shape,
+          bytes: bytesOf(tensor),
+          file: tensor.file,
+          used: used.has(tensor.info.name),
+        }))
+      : undefined,
+  }
+}
+
+function contextsOf({ maxPositions }: ModelConfig): number[] {
+  return [...CONTEXTS.filter((context) => context < maxPositions), maxPositions]
+}
+
+function cacheBytes(config: ModelConfig, context: number, chunk: number): number {
+  return kvCacheBytes(config, context, { chunk, bytesPerElement: CACHE_ELEMENT_BYTES })
+}
+
+/** GPU bytes that a load takes, without the scratch memory of its steps. */
+function loadBytes(config: ModelConfig, weights: number, { context: wanted, chunk }: Flags) {
+  const { maxPositions } = config
+  const context = wanted ?? Math.min(DEFAULT_CONTEXT, maxPositions)
+  if (context > maxPositions) {
+    throw new RangeError(`--context: value is ${context}, expected at most the model's limit of ${maxPositions}`)
+  }
+  const cache = cacheBytes(config, context, chunk)
+  return { context, chunk, weights, cache, total: weights + cache }
+}
+
+function bytesOf({ info }: StoredTensor): number {
+  return info.end - info.start
+}
+
+function sumBytes(tensors: readonly StoredTensor[]): number {
+  return tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0)
+}
+
+function render(report: Report): string {
+  const { config, parameters, weights, load } = report
+  const types = Object.keys(weights.byDtype).join(", ")
+  const head = `${report.model}: ${config.modelType}, ${formatCount(parameters.total)} parameters, ${formatBytes(weights.bytes)} in ${types}`
+  const kv = `Key and value cache (f32, chunks of ${load.chunk})`
+  const sections: [string, string][] = [
+    ["Architecture", table(architecture(report))],
+    ["Parameters", table(parameterRows(report), { right: [1, 2] })],
+    ["Files", table(fileRows(report), { right: [1] })],
+    [kv, table(cacheRows(report), { right: [0, 1, 2, 3] })],
+    [`GPU bytes to load with a context of ${formatCount(load.context)}`, table(loadRows(report), { right: [1] })],
+  ]
+  if (report.tensors) sections.push(["Tensors", table(tensorRows(report.tensors), { right: [3] })])
+  return [head, ...sections.map(([title, body]) => `${title}\n${body.replace(/^/gm, "  ")}`)].join("\n\n")
+}
+
+function architecture({ config, eos, sampling }: Report): string[][] {
+  const { layers, numHeads, numKvHeads, headDim, tiedHead } = config
+  const kinds = new Map<string, { count: number; what: string; rope: string }>()
+  for (const { window, rope } of layers) {
+    const what = window === null ? "global" : `local (window ${window})`
+    const scaled = rope.factor === 1 ? "" : `, positions divided by ${rope.factor}`
+    const kind = kinds.get(what) ?? { count: 0, what, rope: `base ${formatCount(rope.theta)}${scaled}` }
+    kind.count++
+    kinds.set(what, kind)
+  }
+  const activation = config.activation === "silu" ? "SiLU" : "GELU (tanh)"
+  const caps = { attention: config.attentionSoftcap, logits: config.finalSoftcap }
+  const softcaps = Object.entries(caps).flatMap(([name, cap]) => (cap === null ? [] : [`${name} ${cap}`]))
+  const heads = numKvHeads === 1 ? "1 head of keys and values" : `${numKvHeads} heads of keys and values`
+  const special = { bos: config.bos, eos: eos.join(" "), pad: config.pad }
+  return [
+    ["layers", `${layers.length}: ${[...kinds.values()].map(({ count, what }) => `${count} ${what}`).join(", ")}`],
+    ...(kinds.size > 1
+      ? [["order", `${layers.map(({ window }) => (window === null ? "G" : "l")).join("")} (l local, G global)`]]
+      : []),
+    ["width", formatCount(config.hiddenSize)],
+    ["MLP", `${formatCount(config.intermediateSize)}, ${activation}`],
+    [
+      "attention",
+      `${numHeads} query heads on ${heads}, each ${headDim} wide${config.qkNorm ? ", queries and keys normed" : ""}`,
+    ],
+    ["norms", `${config.sandwichNorms ? "four" : "two"} per layer, epsilon ${config.eps}`],
+    ...[...kinds.values()].map(({ what, rope }) => [`rotary, ${what.split(" ")[0]}`, rope]),
+    ...(softcaps.length > 0 ? [["soft-caps", softcaps.join(", ")]] : []),
+    ["vocabulary", `${formatCount(config.vocabSize)}, head ${tiedHead ? "tied to the embedding" : "of its own"}`],
+    ["positions", formatCount(config.maxPositions)],
+    [
+      "tokens",
+      Object.entries(special)
+        .flatMap(([name, id]) => (id === null || id === "" ? [] : [`${name} ${id}`]))
+        .join(", "),
+    ],
+    ["sampling", describeSampling(sampling)],
+  ]
+}
+
+function describeSampling({ doSample, temperature, topK, topP, minP, repetitionPenalty }: Report["sampling"]): string {
+  if (!doSample) return "greedy unless asked otherwise"
+  const named = { temperature, "top-k": topK, "top-p": topP, "min-p": minP, "repetition penalty": repetitionPenalty }
+  const set = Object.entries(named).flatMap(([name, value]) => (value === undefined ? [] : [`${name} ${value}`]))
+  return set.join(", ") || "temperature 1"
+}
+
+function parameterRows({ parameters: { total, ...parts } }: Report): string[][] {
+  const share = (count: number) => `${((100 * count) / total).toFixed(1)} %`
+  const rows = Object.entries(parts).filter(([, count]) => count > 0)
+  return [...rows, ["total", total] as const].map(([name, count]) => [name, formatCount(count), share(count)])
+}
+
+function fileRows({ files, weights, ignored }: Report): string[][] {
+  const count = (tensors: number) => (tensors === 1 ? "1 tensor" : `${formatCount(tensors)} tensors`)
+  const rows = files.map(({ name, byteLength }) => [name, formatBytes(byteLength), ""])
+  for (const [dtype, { tensors, bytes }] of Object.entries(weights.byDtype)) {
+    rows.push([`weights in ${dtype}`, formatBytes(bytes), count(tensors)])
+  }
+  if (ignored.tensors > 0)
+    rows.push(["not used", formatBytes(ignored.bytes), `${count(ignored.tensors)} beside the text model`])
+  return rows
+}
+
+function cacheRows({ kvCache }: Report): string[][] {
+  const rows = kvCache.map(({ context, bytes, allGlobalBytes }) => [
+    formatCount(context),
+    formatBytes(bytes),
+    formatBytes(allGlobalBytes),
+    `${((100 * bytes) / allGlobalBytes).toFixed(1)} %`,
+  ])
+  return [["context", "this model", "all layers global", "share"], ...rows]
+}
+
+function loadRows({ load }: Report): string[][] {
+  return [
+    ["weights", formatBytes(load.weights), ""],
+    ["cache", formatBytes(load.cache), ""],
+    ["total", formatBytes(load.total), "and the scratch memory of a step"],
+  ]
+}
+
+function tensorRows(tensors: NonNullable<Report["tensors"]>): string[][] {
+  return tensors.map(({ name, dtype, shape, bytes, used }) => [
+    name,
+    dtype,
+    `[${shape.join(", ")}]`,
+    formatBytes(bytes),
+    used ? "" : "not used",
+  ])
+}
