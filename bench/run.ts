@@ -50,7 +50,7 @@ async function measure(model: string, folder: string | undefined, copyRate: numb
   const prompt = (length: number) => [2, ...Array.from({ length: length - 1 }, (_, i) => 7 + ((i * 7919) % (V - 7)))]
   const run = async (length: number, maxTokens: number) => {
     const answer = lm.generate(prompt(length), { temperature: 0, maxTokens, ignoreEos: true })
-    for await (const _ of answer) continue
+    for await (const _ of answer);
     return answer.timings
   }
   await run(PREFILLS.at(-1)! + 1, 2) // compiles and warms up

@@ -2,12 +2,14 @@
 // max(0, p - window + 1) <= s <= p of the query's position p = position + t (window 0: all s <= p).
 //   q [T, H, D]   k, v [capacity, G, D], position s in slot s % capacity   cursor [position, ...]   y [T, H, D]
 // cap(s) = softcap * tanh(s / softcap), or s where softcap is 0.
-// One workgroup per head and token. Blocks of 64 keys: each lane scores one key, then the lanes share out the columns
-// (four to a lane) and, where D < 256, the keys of the block. The softmax is the online one of Milakov & Gimelshein
+// One workgroup per four queries of one kv head, so that a key is read once for the four: the heads that share it, then
+// the next tokens'. Keys go by in blocks of 256: each lane scores four keys, then the lanes share out the columns (four to
+// a lane) and, where D < 256, the keys of the block. The softmax is the online one of Milakov & Gimelshein
 // (arXiv:1805.02867): the running maximum rescales what was summed before it.
 const LANES = 64u;
+const BLOCK = 256u;
 const LOWEST = -3.0e38;
-struct Params { H: u32, G: u32, D4: u32, window: u32, capacity: u32, scale: f32, softcap: f32 }
+struct Params { T: u32, H: u32, G: u32, D4: u32, window: u32, capacity: u32, scale: f32, softcap: f32 }
 @group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> k: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> v: array<vec4<f32>>;
@@ -15,73 +17,141 @@ struct Params { H: u32, G: u32, D4: u32, window: u32, capacity: u32, scale: f32,
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-var<workgroup> query: array<vec4<f32>, LANES>;
-var<workgroup> scores: array<f32, LANES>;
-var<workgroup> weights: array<f32, LANES>;
-var<workgroup> columns: array<vec4<f32>, LANES>;
+// A component, or an array of four, is one query's.
+var<workgroup> queries: array<vec4<f32>, 256>; // [4, D4]
+var<workgroup> highs: array<vec4<f32>, LANES>;
+var<workgroup> weights: array<vec4<f32>, BLOCK>; // [keys]; at the end the lanes' sums, [LANES, 4]
+
+// The scores of one key, capped; LOWEST for the queries that do not see it.
+fn masked(product: vec4<f32>, key: u32, first: vec4<u32>, position: vec4<u32>) -> vec4<f32> {
+  var score = product;
+  if (params.softcap != 0.0) {
+    score = params.softcap * tanh(clamp(product / params.softcap, vec4<f32>(-15.0), vec4<f32>(15.0)));
+  }
+  return select(vec4<f32>(LOWEST), score, (vec4<u32>(key) >= first) & (vec4<u32>(key) <= position));
+}
+
+fn weight(score: vec4<f32>, highest: vec4<f32>) -> vec4<f32> {
+  return select(vec4<f32>(0.0), exp(score - highest), score > vec4<f32>(LOWEST));
+}
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let h = group.x;
-  let t = group.y;
   let D4 = params.D4;
-  let g = h / (params.H / params.G);
-  let position = cursor[0] + t;
-  var first = 0u;
-  if (params.window > 0u && position + 1u > params.window) { first = position + 1u - params.window; }
-  let first_slot = first % params.capacity;
+  let g = group.y;
+  let shared_by = params.H / params.G;
+  let rows = params.T * shared_by; // queries of this kv head; row r is token r / shared_by, head r % shared_by
+  let row = vec4<u32>(group.x * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+  let real = min(row, vec4<u32>(rows - 1u)); // rows past the end repeat the last; what they give is not stored
+  let t = real / shared_by;
+  let at = (t * params.H + g * shared_by + real % shared_by) * D4; // of the query in q, of the result in y
+  let position = vec4<u32>(cursor[0]) + t;
+  var first = vec4<u32>(0u);
+  if (params.window > 0u) { first = max(position + 1u, vec4<u32>(params.window)) - params.window; }
+  let begin = first.x; // tokens do not decrease from row to row
+  let end = position.w;
+  let capacity = params.capacity;
+  let begin_slot = begin % capacity;
   let stride = params.G * D4; // from one slot to the next
 
-  if (lane < D4) { query[lane] = q[(t * params.H + h) * D4 + lane] * params.scale; }
+  if (lane < D4) {
+    queries[lane] = q[at.x + lane] * params.scale;
+    queries[D4 + lane] = q[at.y + lane] * params.scale;
+    queries[2u * D4 + lane] = q[at.z + lane] * params.scale;
+    queries[3u * D4 + lane] = q[at.w + lane] * params.scale;
+  }
   workgroupBarrier();
 
   let parts = LANES / D4; // groups of lanes that share out the keys of a block
   let part = lane / D4;
   let column = lane % D4;
-  var highest = LOWEST;
-  var total = 0.0;
-  var sum = vec4<f32>(0.0);
-  for (var block = first; block <= position; block += LANES) {
-    var score = LOWEST;
-    if (block + lane <= position) {
-      var slot = first_slot + (block - first) + lane;
-      if (slot >= params.capacity) { slot -= params.capacity; }
-      let row = slot * stride + g * D4;
-      var product = 0.0;
-      for (var d = 0u; d < D4; d++) { product += dot(query[d], k[row + d]); }
-      score = product;
-      if (params.softcap > 0.0) {
-        score = params.softcap * tanh(clamp(product / params.softcap, -15.0, 15.0));
+  var highest = vec4<f32>(LOWEST);
+  var total = vec4<f32>(0.0);
+  var sum0 = vec4<f32>(0.0);
+  var sum1 = vec4<f32>(0.0);
+  var sum2 = vec4<f32>(0.0);
+  var sum3 = vec4<f32>(0.0);
+  for (var block = begin; block <= end; block += BLOCK) {
+    let key = block + lane * 4u;
+    var score0 = vec4<f32>(LOWEST);
+    var score1 = vec4<f32>(LOWEST);
+    var score2 = vec4<f32>(LOWEST);
+    var score3 = vec4<f32>(LOWEST);
+    if (key <= end) {
+      // Keys past the end repeat the last; no query sees them.
+      let slot = (vec4<u32>(begin_slot + key - begin) + min(vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(end - key)));
+      let base = (slot - select(vec4<u32>(0u), vec4<u32>(capacity), slot >= vec4<u32>(capacity))) * stride + g * D4;
+      var product0 = vec4<f32>(0.0);
+      var product1 = vec4<f32>(0.0);
+      var product2 = vec4<f32>(0.0);
+      var product3 = vec4<f32>(0.0);
+      for (var d = 0u; d < D4; d++) {
+        let q0 = queries[d];
+        let q1 = queries[D4 + d];
+        let q2 = queries[2u * D4 + d];
+        let q3 = queries[3u * D4 + d];
+        let k0 = k[base.x + d];
+        let k1 = k[base.y + d];
+        let k2 = k[base.z + d];
+        let k3 = k[base.w + d];
+        product0 += vec4<f32>(dot(k0, q0), dot(k0, q1), dot(k0, q2), dot(k0, q3));
+        product1 += vec4<f32>(dot(k1, q0), dot(k1, q1), dot(k1, q2), dot(k1, q3));
+        product2 += vec4<f32>(dot(k2, q0), dot(k2, q1), dot(k2, q2), dot(k2, q3));
+        product3 += vec4<f32>(dot(k3, q0), dot(k3, q1), dot(k3, q2), dot(k3, q3));
       }
+      score0 = masked(product0, key, first, position);
+      score1 = masked(product1, key + 1u, first, position);
+      score2 = masked(product2, key + 2u, first, position);
+      score3 = masked(product3, key + 3u, first, position);
     }
-    scores[lane] = score;
+    highs[lane] = max(max(score0, score1), max(score2, score3));
     workgroupBarrier();
     let before = highest;
-    for (var i = 0u; i < LANES; i++) { highest = max(highest, scores[i]); }
-    weights[lane] = select(0.0, exp(score - highest), block + lane <= position);
+    for (var i = 0u; i < LANES; i++) { highest = max(highest, highs[i]); }
+    weights[lane * 4u] = weight(score0, highest);
+    weights[lane * 4u + 1u] = weight(score1, highest);
+    weights[lane * 4u + 2u] = weight(score2, highest);
+    weights[lane * 4u + 3u] = weight(score3, highest);
     workgroupBarrier();
     let rescale = exp(before - highest);
     total *= rescale;
-    sum *= rescale;
+    sum0 *= rescale.x;
+    sum1 *= rescale.y;
+    sum2 *= rescale.z;
+    sum3 *= rescale.w;
     if (part < parts) {
-      let keys = min(LANES, position - block + 1u);
+      let keys = min(BLOCK, end - block + 1u);
       for (var i = part; i < keys; i += parts) {
-        var slot = first_slot + (block - first) + i;
-        if (slot >= params.capacity) { slot -= params.capacity; }
-        total += weights[i];
-        sum += weights[i] * v[slot * stride + g * D4 + column];
+        var slot = begin_slot + (block - begin) + i;
+        if (slot >= capacity) { slot -= capacity; }
+        let x = v[slot * stride + g * D4 + column];
+        let w = weights[i];
+        total += w;
+        sum0 += w.x * x;
+        sum1 += w.y * x;
+        sum2 += w.z * x;
+        sum3 += w.w * x;
       }
     }
   }
   workgroupBarrier();
-  columns[lane] = sum;
-  scores[lane] = total;
+  highs[lane] = total;
+  weights[lane * 4u] = sum0;
+  weights[lane * 4u + 1u] = sum1;
+  weights[lane * 4u + 2u] = sum2;
+  weights[lane * 4u + 3u] = sum3;
   workgroupBarrier();
   if (lane < D4) {
-    for (var i = 1u; i < parts; i++) {
-      sum += columns[i * D4 + lane];
-      total += scores[i * D4 + lane];
+    for (var other = D4 + lane; other < parts * D4; other += D4) {
+      total += highs[other];
+      sum0 += weights[other * 4u];
+      sum1 += weights[other * 4u + 1u];
+      sum2 += weights[other * 4u + 2u];
+      sum3 += weights[other * 4u + 3u];
     }
-    y[(t * params.H + h) * D4 + lane] = sum / total;
+    y[at.x + lane] = sum0 / total.x;
+    if (row.y < rows) { y[at.y + lane] = sum1 / total.y; }
+    if (row.z < rows) { y[at.z + lane] = sum2 / total.z; }
+    if (row.w < rows) { y[at.w + lane] = sum3 / total.w; }
   }
 }

@@ -55,7 +55,7 @@ export function attend(run: Run, q: Tensor, cache: KvCache, cursor: Tensor, opti
   if (H % G !== 0) throw new RangeError(`attend: H is ${H}, expected a multiple of G = ${G}`)
   const { window, scale, softcap } = options
   const y = run.empty([T, H, D])
-  const params = { H, G, D4: D / 4, window, capacity, scale, softcap }
-  run.dispatch(attendKernel, { q, k: cache.k, v: cache.v, cursor, y }, params, [H, T])
+  const params = { T, H, G, D4: D / 4, window, capacity, scale, softcap }
+  run.dispatch(attendKernel, { q, k: cache.k, v: cache.v, cursor, y }, params, [Math.ceil((T * H) / G / 4), G])
   return y
 }

@@ -1,3 +1,5 @@
+/// <reference types="@webgpu/types" preserve="true" />
+
 import { GpuError } from "./errors.ts"
 import { libs } from "./shaders.ts"
 import { byteSize, type Dtype, type Matrix, type Storage, type Tensor } from "./tensor.ts"
@@ -61,9 +63,13 @@ export class Device {
     this.description = found.description
     this.maxBinding = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize)
     gpu.addEventListener("uncapturederror", (event) => {
+      event.preventDefault() // it is thrown by check(), not printed by the runtime
       const { error } = event as GPUUncapturedErrorEvent
       const memory = typeof GPUOutOfMemoryError !== "undefined" && error instanceof GPUOutOfMemoryError
-      this.#fail(new GpuError(memory ? "out-of-memory" : "validation", `${this.description}: ${error.message}`))
+      const failure = new GpuError(memory ? "out-of-memory" : "validation", `${this.description}: ${error.message}`)
+      // While shaders compile, one of theirs may be the cause, and its message comes later.
+      if (this.#compiling.size === 0) this.#fail(failure)
+      else void Promise.all(this.#compiling).then(() => this.#fail(failure))
     })
     void gpu.lost.then((info) => {
       if (this.#disposed) return

@@ -11,7 +11,12 @@ import { fileURLToPath } from "node:url"
 import { golden } from "../helpers/golden.ts"
 
 const root = fileURLToPath(new URL("../../", import.meta.url))
-const TYPES: Record<string, string> = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".json": "application/json" }
+const TYPES: Record<string, string> = {
+  ".html": "text/html",
+  ".js": "text/javascript",
+  ".mjs": "text/javascript",
+  ".json": "application/json",
+}
 const MAX_TOKENS = 48
 
 interface Results {
@@ -65,9 +70,12 @@ function compare({ error, models }: Results): string[] {
     const worst = last.reduce((most, x, i) => Math.max(most, Math.abs(x - result.logits[i]!)), 0)
     if (!(worst <= tolerance)) failures.push(`${name}: logits are off by ${worst}, expected at most ${tolerance}`)
     const tokens = expected.greedy![0]!.new_tokens.slice(0, MAX_TOKENS)
-    if (tokens.join() !== result.tokens.join()) failures.push(`${name}: tokens are ${result.tokens}, expected ${tokens}`)
+    if (tokens.join() !== result.tokens.join())
+      failures.push(`${name}: tokens are ${result.tokens}, expected ${tokens}`)
     if (result.bytesLeft !== 0) failures.push(`${name}: ${result.bytesLeft} GPU bytes are left, expected 0`)
-    process.stdout.write(`${name}: logits within ${(worst / tolerance).toFixed(2)} of the tolerance, ${result.text.slice(0, 60)}\n`)
+    process.stdout.write(
+      `${name}: logits within ${(worst / tolerance).toFixed(2)} of the tolerance, ${result.text.slice(0, 60)}\n`,
+    )
     return failures
   })
 }
@@ -106,9 +114,13 @@ const flags = [
   "--disable-sync",
   `--user-data-dir=${profile}`,
 ]
-const chromium = spawn(process.env.CHROMIUM ?? "/usr/bin/chromium", [...flags, `http://127.0.0.1:${port}/test/browser/page.html`], {
-  stdio: "ignore",
-})
+const chromium = spawn(
+  process.env.CHROMIUM ?? "/usr/bin/chromium",
+  [...flags, `http://127.0.0.1:${port}/test/browser/page.html`],
+  {
+    stdio: "ignore",
+  },
+)
 chromium.on("error", settle.reject)
 chromium.on("exit", (code) => settle.reject(new Error(`chromium: exit code is ${code}, expected results first`)))
 const timeout = setTimeout(() => settle.reject(new Error("chromium: no results in 180 s")), 180_000)

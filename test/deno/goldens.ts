@@ -18,7 +18,7 @@ function check(what: string, ok: boolean, detail = ""): void {
 
 async function greedy(lm: LanguageModel, ids: readonly number[], maxTokens: number) {
   const answer = lm.generate(ids, { temperature: 0, maxTokens, ignoreEos: true })
-  for await (const _ of answer) continue
+  for await (const _ of answer);
   return answer
 }
 
@@ -33,7 +33,7 @@ async function checkGolden(name: string, folder: string): Promise<void> {
     let worst = 0
     for (let j = 0; j < data.length; j++) {
       const error = Math.abs(logits.data[j]! - data[j]!)
-      worst = error <= worst ? worst : error
+      worst = Math.max(worst, error)
     }
     const share = worst / tolerance
     check(`${name}: logits of ${ids.length} tokens`, share <= 1, `(${share.toFixed(2)} of the tolerance)`)
@@ -46,7 +46,9 @@ async function checkGolden(name: string, folder: string): Promise<void> {
   check(`${name}: every GPU byte is given back`, lm.memory.total === 0)
 }
 
-const FOLDERS = ["1", "2", "3", "3-bf16", "3-f16", "3-mm", "3-rope8-sharded"].map((suffix) => `goldens/tiny-gemma${suffix}`)
+const FOLDERS = ["1", "2", "3", "3-bf16", "3-f16", "3-mm", "3-rope8-sharded"].map(
+  (suffix) => `goldens/tiny-gemma${suffix}`,
+)
 for (const folder of FOLDERS) await checkGolden(folder, path(`test/fixtures/${folder}`))
 await checkGolden("storyteller", path("weights/storyteller"))
 
@@ -57,10 +59,15 @@ check("stories260K: golden text", answer.text === llama.greedy_text)
 await stories.dispose()
 
 const cli = (...args: string[]) =>
-  execFileSync(process.execPath, ["run", "-A", path("dist/cli/main.js"), ...args], { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] })
+  execFileSync(process.execPath, ["run", "-A", path("dist/cli/main.js"), ...args], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+  })
 const { prompts, greedy: runs } = golden("storyteller")
 const ids = prompts[runs![0]!.prompt]!.ids.join(",")
-const json = JSON.parse(cli("generate", "--ids", ids, "--temperature", "0", "--max-tokens", "40", "--ignore-eos", "--json"))
+const json = JSON.parse(
+  cli("generate", "--ids", ids, "--temperature", "0", "--max-tokens", "40", "--ignore-eos", "--json"),
+)
 check("gemlet generate --json: greedy tokens", equal(json.tokens, runs![0]!.new_tokens.slice(0, 40)))
 check("gemlet generate: a story", cli("generate", "Once upon a time", "--seed", "1", "--max-tokens", "30").length > 60)
 check("gemlet inspect", cli("inspect").includes("gemma3_text"))

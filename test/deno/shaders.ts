@@ -8,7 +8,8 @@ const OVERRIDES: Readonly<Record<string, readonly number[]>> = { WORKGROUP: [32,
 
 const { libs, ...kernels } = shaders
 const adapter = await navigator.gpu.requestAdapter()
-if (!adapter) throw new Error("device: none found, expected an adapter of navigator.gpu (is a Vulkan driver installed?)")
+if (!adapter)
+  throw new Error("device: none found, expected an adapter of navigator.gpu (is a Vulkan driver installed?)")
 const device = await adapter.requestDevice() // the default limits
 let failures = 0
 

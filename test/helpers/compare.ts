@@ -34,7 +34,8 @@ export function expectClose(
     error = e // larger, or NaN, which stays
     worst = i
   }
-  if (report) process.stderr.write(`${what}: error ${error.toExponential(1)}, of rms ${(error / rms).toExponential(1)}\n`)
+  if (report)
+    process.stderr.write(`${what}: error ${error.toExponential(1)}, of rms ${(error / rms).toExponential(1)}\n`)
   if (!(error <= tolerance)) {
     expect.fail(
       `${what}[${worst}]: is ${actual[worst]}, expected ${expected[worst]} within ${tolerance.toExponential(2)} ` +

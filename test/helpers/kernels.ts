@@ -85,7 +85,8 @@ export function tensor(
 /** Uploads a matrix, in parts of at most `rows` rows, or as few as the device allows. */
 export function matrix(device: Device, shape: readonly [number, number], data: Weights, rows?: number): Matrix {
   const [N, C] = shape
-  const whole = rows === undefined ? device.matrix("weights", shape, data.dtype) : split(device, shape, data.dtype, rows)
+  const whole =
+    rows === undefined ? device.matrix("weights", shape, data.dtype) : split(device, shape, data.dtype, rows)
   for (const { firstRow, rows, tensor } of whole.parts) {
     device.write(tensor, data.stored.subarray(firstRow * C, Math.min(N, firstRow + rows) * C))
   }

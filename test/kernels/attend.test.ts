@@ -137,23 +137,26 @@ describe("attend", () => {
   test.each([
     [1, 20],
     [20, 39],
-  ])("lets key s reach the queries s to s + W - 1 and leaves all others bit-identical (chunks of %i)", async (chunk, capacity) => {
-    const W = 20
-    const attention = { H: 2, G: 1, D: 16, window: W, scale: 0.25, softcap: 0 }
-    const all = sequence(3 * W + 5, attention)
-    const before = await chunked(all, attention, chunk, capacity)
-    for (const name of ["k", "v"] as const) {
-      const s = 23
-      const changed = all[name].slice()
-      for (let d = 0; d < 16; d++) changed[s * 16 + d]! += 0.5
-      const after = await chunked({ ...all, [name]: changed }, attention, chunk, capacity)
-      for (let t = 0; t < before.length / 32; t++) {
-        const [a, b] = [before.slice(t * 32, (t + 1) * 32), after.slice(t * 32, (t + 1) * 32)]
-        const same = a.every((value, i) => Object.is(value, b[i]))
-        expect(same, `query ${t} and ${name} ${s}`).toBe(t < s || t >= s + W)
+  ])(
+    "lets key s reach the queries s to s + W - 1 and leaves all others bit-identical (chunks of %i)",
+    async (chunk, capacity) => {
+      const W = 20
+      const attention = { H: 2, G: 1, D: 16, window: W, scale: 0.25, softcap: 0 }
+      const all = sequence(3 * W + 5, attention)
+      const before = await chunked(all, attention, chunk, capacity)
+      for (const name of ["k", "v"] as const) {
+        const s = 23
+        const changed = all[name].slice()
+        for (let d = 0; d < 16; d++) changed[s * 16 + d]! += 0.5
+        const after = await chunked({ ...all, [name]: changed }, attention, chunk, capacity)
+        for (let t = 0; t < before.length / 32; t++) {
+          const [a, b] = [before.slice(t * 32, (t + 1) * 32), after.slice(t * 32, (t + 1) * 32)]
+          const same = a.every((value, i) => Object.is(value, b[i]))
+          expect(same, `query ${t} and ${name} ${s}`).toBe(t < s || t >= s + W)
+        }
       }
-    }
-  })
+    },
+  )
 
   test("refuses shapes that do not fit together", () => {
     const run = new Run(device())

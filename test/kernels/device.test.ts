@@ -153,7 +153,7 @@ describe("Device", () => {
       const device = await openDevice()
       const run = new Run(device)
       const y = run.keep(run.empty([4]))
-      run.dispatch(kernel("broken", "fn main() { y; }"), { y }, {}, [1])
+      run.dispatch(kernel("broken", "fn main() { absent(); }"), { y }, {}, [1])
       const plan = run.plan(new ScratchPool(device))
       const submitted = (async () => {
         plan.submit()
@@ -171,8 +171,11 @@ describe("Device", () => {
       const run = new Run(device)
       const y = run.keep(run.empty([4]))
       run.dispatch(kernel("elsewhere", source), { y }, {}, [1])
-      run.plan(new ScratchPool(device)).submit()
-      expect(await failure(device.settle())).toMatchObject({ name: "GpuError", kind: "validation" })
+      const submitted = (async () => {
+        run.plan(new ScratchPool(device)).submit()
+        await device.settle()
+      })()
+      expect(await failure(submitted)).toMatchObject({ name: "GpuError", kind: "validation" })
     })
 
     test("an unknown flavour of a kernel is a TypeError that names it", async () => {

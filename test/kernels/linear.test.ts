@@ -68,7 +68,7 @@ describe("linear", () => {
       const sign = (i & 1) << 15
       if (row === 0) return sign | (i * 16 + 1) // subnormals
       if (row === 1) return sign | (0x7bff - i) // up to 65504
-      return sign | (i * 97) % 0x7c00
+      return sign | ((i * 97) % 0x7c00)
     })
     const weight = stand(bits, "f16")
     const x = uniform(T * C, 5)

@@ -44,7 +44,9 @@ describe("Run", () => {
       [16, 64],
     ] as const
     for (let seed = 1; seed <= 15; seed++) {
-      const data = shapes.flatMap((shape, i) => [shape, shape].map((s, j) => uniform(s[0] * s[1], seed * 100 + i * 2 + j)))
+      const data = shapes.flatMap((shape, i) =>
+        [shape, shape].map((s, j) => uniform(s[0] * s[1], seed * 100 + i * 2 + j)),
+      )
       const inputs = data.map((x, i) => tensor(device(), shapes[i >> 1]!, x))
       const run = new Run(device())
       const pool = new ScratchPool(device())

@@ -80,8 +80,7 @@ describe("sample", () => {
       pass.end()
     }
     device().gpu.queue.submit([encoder.finish()])
-    const read = async (name: "output" | "ids" | "cursor" | "seen") =>
-      new Uint32Array(await device().read(state[name]))
+    const read = async (name: "output" | "ids" | "cursor" | "seen") => new Uint32Array(await device().read(state[name]))
     const drawn = {
       tokens: await read("output"),
       ids: (await read("ids"))[0]!,
@@ -179,19 +178,23 @@ describe("sample", () => {
       const { tokens } = await draw(logits, filters, count)
       const p = probabilities(logits, filters)
       expectDistribution(tokens, p)
-      if (filters.topK !== 99 && filters.topK !== 1000 && logits === near) expect(new Set(tokens).size).toBe(p.filter((x) => x > 0).length)
+      if (filters.topK !== 99 && filters.topK !== 1000 && logits === near)
+        expect(new Set(tokens).size).toBe(p.filter((x) => x > 0).length)
     })
 
-    test.each(Object.entries(GOLDEN_FILTERS))("draws by the probabilities of transformers: %s", async (name, filters) => {
-      for (let row = 0; row < 3; row++) {
-        const p = golden(`sampling.${name}`).subarray(row * 256, (row + 1) * 256)
-        const { tokens } = await draw(goldenLogits(row), { ...filters, seed: row }, 100, {
-          prompt: HISTORY[row]!,
-          forget: "repetitionPenalty" in filters,
-        })
-        expectDistribution(tokens, Float64Array.from(p))
-      }
-    })
+    test.each(Object.entries(GOLDEN_FILTERS))(
+      "draws by the probabilities of transformers: %s",
+      async (name, filters) => {
+        for (let row = 0; row < 3; row++) {
+          const p = golden(`sampling.${name}`).subarray(row * 256, (row + 1) * 256)
+          const { tokens } = await draw(goldenLogits(row), { ...filters, seed: row }, 100, {
+            prompt: HISTORY[row]!,
+            forget: "repetitionPenalty" in filters,
+          })
+          expectDistribution(tokens, Float64Array.from(p))
+        }
+      },
+    )
 
     test("repetition penalty takes part in the distribution", async () => {
       const logits = uniform(40, 13, 3)
@@ -327,9 +330,7 @@ describe("sample", () => {
     expect(() => sample(run, run.empty([2, 100]), state)).toThrow(
       new RangeError("sample: logits is [2, 100], expected [1, 100]"),
     )
-    expect(() => sample(run, run.empty([1, 200]), state)).toThrow(
-      new RangeError("sample: seen is [4], expected [7]"),
-    )
+    expect(() => sample(run, run.empty([1, 200]), state)).toThrow(new RangeError("sample: seen is [4], expected [7]"))
     expect(() => sample(run, rowSlice(run.empty([2, 128]), 1, 2), state)).not.toThrow()
   })
 })

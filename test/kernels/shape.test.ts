@@ -31,9 +31,7 @@ describe("shape checks", () => {
   test("expectShape and expectDtype name the op, the tensor and both values", () => {
     expect(() => expectShape("op", "w", tensorOf([3]), [3])).not.toThrow()
     expect(() => expectShape("op", "w", tensorOf([3]), [3, 1])).toThrow(new RangeError("op: w is [3], expected [3, 1]"))
-    expect(() => expectDtype("op", "ids", tensorOf([3]), "u32")).toThrow(
-      new TypeError("op: ids is f32, expected u32"),
-    )
+    expect(() => expectDtype("op", "ids", tensorOf([3]), "u32")).toThrow(new TypeError("op: ids is f32, expected u32"))
   })
 })
 
@@ -49,9 +47,7 @@ describe("tensors", () => {
   test("view keeps the elements under another shape", () => {
     const x = tensorOf([2, 12])
     expect(view(x, [2, 3, 4])).toEqual({ ...x, shape: [2, 3, 4] })
-    expect(() => view(x, [5, 5])).toThrow(
-      new RangeError("view: shape is [5, 5], expected 24 elements as in [2, 12]"),
-    )
+    expect(() => view(x, [5, 5])).toThrow(new RangeError("view: shape is [5, 5], expected 24 elements as in [2, 12]"))
   })
 
   test("rowSlice begins at a multiple of 256 bytes, within the tensor", () => {

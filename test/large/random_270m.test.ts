@@ -37,7 +37,7 @@ describe("a checkpoint of Gemma 3 270M's shape", () => {
       topIds.data.forEach((id, j) => {
         const row = Math.floor(j / topIds.shape[1]!)
         const error = Math.abs(data[row * V + id]! - topLogits.data[j]!)
-        worst = error <= worst ? worst : error
+        worst = Math.max(error, worst)
       })
       expect(worst).toBeLessThanOrEqual(topLogits.tolerance)
     },
@@ -50,7 +50,7 @@ describe("a checkpoint of Gemma 3 270M's shape", () => {
       maxTokens: new_tokens.length,
       ignoreEos: true,
     })
-    for await (const _ of answer) continue
+    for await (const _ of answer);
     expect(answer.tokens).toEqual(new_tokens)
   })
 

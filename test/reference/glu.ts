@@ -1,9 +1,5 @@
 /** `act(gate) * up`, element by element. */
-export function glu(
-  gate: ArrayLike<number>,
-  up: ArrayLike<number>,
-  activation: "gelu_tanh" | "silu",
-): Float64Array {
+export function glu(gate: ArrayLike<number>, up: ArrayLike<number>, activation: "gelu_tanh" | "silu"): Float64Array {
   const act = activation === "silu" ? silu : geluTanh
   return Float64Array.from(gate, (x, i) => act(x) * up[i]!)
 }

@@ -30,13 +30,13 @@ export function softmax(x: Float64Array): Float64Array {
 }
 
 /** Takes out what is below the k-th largest. */
-function keepTopK(x: Float64Array, k: number): Float64Array {
+function keepTopK(x: Float64Array<ArrayBuffer>, k: number): Float64Array<ArrayBuffer> {
   const kth = x.toSorted().at(-Math.min(k, x.length))!
   return x.map((value) => (value < kth ? Number.NEGATIVE_INFINITY : value))
 }
 
 /** From the least likely up, takes out tokens while they weigh at most 1 - p together. */
-function keepTopP(x: Float64Array, p: number): Float64Array {
+function keepTopP(x: Float64Array<ArrayBuffer>, p: number): Float64Array<ArrayBuffer> {
   const weights = softmax(x)
   const order = [...x.keys()].sort((a, b) => x[a]! - x[b]!)
   let sum = 0
@@ -49,7 +49,7 @@ function keepTopP(x: Float64Array, p: number): Float64Array {
 }
 
 /** Takes out what is less than p times as likely as the likeliest. */
-function keepMinP(x: Float64Array, p: number): Float64Array {
+function keepMinP(x: Float64Array<ArrayBuffer>, p: number): Float64Array<ArrayBuffer> {
   const weights = softmax(x)
   const least = p * weights.reduce((a, b) => Math.max(a, b))
   return x.map((value, id) => (weights[id]! < least ? Number.NEGATIVE_INFINITY : value))
