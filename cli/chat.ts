@@ -189,6 +189,9 @@ class Session {
     let generation: Generation | undefined
     let firstTokenMs: number | undefined
     let full = false
+    const endLine = () => {
+      if (generation?.text && !generation.text.endsWith("\n")) print("\n")
+    }
     try {
       const { messages, room } = visibleMessages(lm, this.messages, overflow)
       const limit = overflow === "shift" ? maxTokens : Math.min(maxTokens ?? room, room)
@@ -202,11 +205,12 @@ class Session {
     } catch (error) {
       if (!isAbort(error) || json) {
         this.messages.pop()
+        endLine()
         throw error
       }
     }
+    endLine()
     const { text = "" } = generation ?? {}
-    if (text !== "" && !text.endsWith("\n")) print("\n")
     if (signal.aborted) note("(stopped)")
     else if (full) note("(the context is full; /reset begins anew, --overflow shift forgets the oldest turns instead)")
     else if (text === "") note("(no answer)")
@@ -232,7 +236,7 @@ class Session {
         await writeMessages(path, this.messages)
         note(`(${count(this.messages)} written to ${path})`)
       } else {
-        this.messages = await readMessages(path)
+        this.messages = this.#start(await readMessages(path))
         note(`(${count(this.messages)} read from ${path})`)
       }
     } catch (error) {
