@@ -13,7 +13,7 @@ import {
   type ModelFlags,
   type SamplingFlags,
 } from "./options.ts"
-import { answerJson, note, printJson, statLine } from "./output.ts"
+import { answerJson, note, printAnswer, printJson, statLine } from "./output.ts"
 
 interface Flags extends ModelFlags, SamplingFlags {
   readonly system?: string
@@ -93,7 +93,7 @@ async function converse(session: Session): Promise<void> {
   const answer = async () => {
     answering = new AbortController()
     try {
-      await session.answer(answering.signal, (text) => process.stdout.write(text))
+      await session.answer(answering.signal, printAnswer)
     } catch (error) {
       if (error instanceof GpuError) throw error // no later turn can work
       process.stderr.write(`gemlet chat: ${describeError(error, "chat")}\n`)

@@ -12,7 +12,7 @@ import {
   parseIds,
   type SamplingFlags,
 } from "./options.ts"
-import { answerJson, note, printJson, statLine } from "./output.ts"
+import { answerJson, note, printAnswer, printJson, statLine } from "./output.ts"
 
 interface Flags extends ModelFlags, SamplingFlags {
   readonly ids?: number[]
@@ -76,7 +76,7 @@ function printer(asText: boolean): (piece: Piece | undefined) => void {
     let text = "\n"
     if (piece) text = asText ? piece.text : piece.tokens.map((id, i) => (last || i ? `,${id}` : `${id}`)).join("")
     if (text === "" || (!piece && (last === "" || last.endsWith("\n")))) return
-    process.stdout.write(text)
+    printAnswer(text)
     last = text
   }
 }

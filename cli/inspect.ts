@@ -5,6 +5,7 @@ import {
   type GenerationConfig,
   kvCacheBytes,
   kvCacheBytesAllGlobal,
+  loadBytes,
   type ModelConfig,
   parameterCounts,
   type StoredTensor,
@@ -16,12 +17,11 @@ import { formatCount, printJson, table } from "./output.ts"
 
 interface Flags extends CheckpointFlags {
   readonly context?: number
-  readonly chunk: number
+  readonly chunk?: number
   readonly tensors?: boolean
 }
 
-/** The library's own: positions when none are asked for, and keys and values in f32. */
-const DEFAULT_CONTEXT = 4096
+/** Of keys and values, which are kept in f32. */
 const CACHE_ELEMENT_BYTES = 4
 const CONTEXTS = [1024, 4096, 8192, 32768, 131072]
 
@@ -64,6 +64,7 @@ function describe(checkpoint: Checkpoint, flags: Flags) {
     sum.bytes += bytesOf(tensor)
   }
   const { eos: moreEos, ...sampling }: GenerationConfig = generation ?? { eos: [] }
+  const load = loadBytes(checkpoint, flags)
   return {
     model: modelName(flags),
     config,
@@ -75,10 +76,10 @@ function describe(checkpoint: Checkpoint, flags: Flags) {
     files: checkpoint.files,
     kvCache: contextsOf(config).map((context) => ({
       context,
-      bytes: cacheBytes(config, context, flags.chunk),
+      bytes: kvCacheBytes(config, context, { chunk: load.chunk, bytesPerElement: CACHE_ELEMENT_BYTES }),
       allGlobalBytes: kvCacheBytesAllGlobal(config, context, CACHE_ELEMENT_BYTES),
     })),
-    load: loadBytes(config, sumBytes(stored), flags),
+    load,
     tensors: flags.tensors
       ? [...tensors.values()].map((tensor) => ({
           name: tensor.info.name,
@@ -94,21 +95,6 @@ function describe(checkpoint: Checkpoint, flags: Flags) {
 
 function contextsOf({ maxPositions }: ModelConfig): number[] {
   return [...CONTEXTS.filter((context) => context < maxPositions), maxPositions]
-}
-
-function cacheBytes(config: ModelConfig, context: number, chunk: number): number {
-  return kvCacheBytes(config, context, { chunk, bytesPerElement: CACHE_ELEMENT_BYTES })
-}
-
-/** GPU bytes that a load takes, without the scratch memory of its steps. */
-function loadBytes(config: ModelConfig, weights: number, { context: wanted, chunk }: Flags) {
-  const { maxPositions } = config
-  const context = wanted ?? Math.min(DEFAULT_CONTEXT, maxPositions)
-  if (context > maxPositions) {
-    throw new RangeError(`--context: value is ${context}, expected at most the model's limit of ${maxPositions}`)
-  }
-  const cache = cacheBytes(config, context, chunk)
-  return { context, chunk, weights, cache, total: weights + cache }
 }
 
 function bytesOf({ info }: StoredTensor): number {

@@ -13,7 +13,7 @@ export interface CheckpointFlags {
 export interface ModelFlags extends CheckpointFlags {
   readonly device: DeviceKind
   readonly context?: number
-  readonly chunk: number
+  readonly chunk?: number
 }
 
 /** How tokens are drawn. */
@@ -30,9 +30,6 @@ export interface SamplingFlags {
   readonly ignoreEos?: boolean
   readonly overflow: "error" | "shift"
 }
-
-/** The library's own default, which `inspect` computes with too. */
-export const DEFAULT_CHUNK = 128
 
 export function addCheckpointOptions(command: Command): Command {
   return command
@@ -61,7 +58,7 @@ export function addContextOptions(command: Command): Command {
       "positions to keep, prompt and answer together (default: 4096, or the model's limit if less)",
       whole("--context", 2),
     )
-    .option("--chunk <n>", "tokens of a prompt to compute at once", whole("--chunk", 1, 65535), DEFAULT_CHUNK)
+    .option("--chunk <n>", "tokens of a prompt to compute at once (default: 128)", whole("--chunk", 1, 65535))
 }
 
 export function addSamplingOptions(command: Command): Command {

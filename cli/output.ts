@@ -27,6 +27,19 @@ export function printJson(value: unknown): void {
   process.stdout.write(`${json}\n`)
 }
 
+/**
+ * What a model wrote, to stdout as it is; on a terminal without control characters, which could move the cursor or more.
+ */
+export function printAnswer(text: string): void {
+  process.stdout.write(process.stdout.isTTY ? withoutControls(text) : text)
+}
+
+/** A text without C0 and C1 control characters, newlines and tabs excepted. */
+export function withoutControls(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "")
+}
+
 /** Something beside the result: dim on a terminal. */
 export function note(text: string): void {
   process.stderr.write(process.stderr.isTTY && !process.env.NO_COLOR ? `\x1b[2m${text}\x1b[22m\n` : `${text}\n`)

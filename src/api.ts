@@ -5,7 +5,14 @@ export type { DownloadProgress } from "./hub/progress.ts"
 export { formatBytes, type Memory } from "./kernels/device.ts"
 export { GpuError, type GpuErrorKind } from "./kernels/errors.ts"
 export type { Sampling } from "./kernels/sample.ts"
-export type { LoadOptions, LoadProgress, ModelLocation, OpenModelOptions } from "./load.ts"
+export {
+  type LoadBytes,
+  type LoadOptions,
+  type LoadProgress,
+  loadBytes,
+  type ModelLocation,
+  type OpenModelOptions,
+} from "./load.ts"
 export type { Checkpoint, StoredTensor } from "./model/checkpoint.ts"
 export type { GenerationConfig, LayerConfig, ModelConfig } from "./model/config.ts"
 export {

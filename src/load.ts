@@ -1,6 +1,7 @@
 import type { DownloadProgress } from "./hub/progress.ts"
 import { Device, type DeviceOptions } from "./kernels/device.ts"
 import { type Checkpoint, openCheckpoint } from "./model/checkpoint.ts"
+import { kvCacheBytes } from "./model/cost.ts"
 import { Model } from "./model/model.ts"
 import { type Folder, filesFolder, readJson, readText } from "./model/source.ts"
 import type { UploadProgress } from "./model/upload.ts"
@@ -35,8 +36,20 @@ export interface LoadOptions extends OpenModelOptions {
   readonly limits?: DeviceOptions["limits"]
 }
 
+/** Bytes on the GPU, and what they are for. */
+export interface LoadBytes {
+  readonly context: number
+  readonly chunk: number
+  readonly weights: number
+  readonly cache: number
+  readonly total: number
+}
+
+const MODEL_LIMIT = "the model's limit"
 const DEFAULT_CONTEXT = 4096
 const DEFAULT_CHUNK = 128
+/** Keys and values are kept in f32. */
+const CACHE_ELEMENT_BYTES = 4
 
 export type Load = (location?: ModelLocation, options?: LoadOptions) => Promise<LanguageModel>
 export type Open = (location?: ModelLocation, options?: OpenModelOptions) => Promise<Checkpoint>
@@ -44,14 +57,13 @@ export type Open = (location?: ModelLocation, options?: OpenModelOptions) => Pro
 /** `load` and `inspect` for a platform. */
 export function createApi(platform: Platform): { load: Load; open: Open } {
   const open: Open = async (location, options = {}) =>
-    openCheckpoint(await folderOf(platform, location, options), { ignoreKeys: options.ignoreKeys })
+    openCheckpoint(await folderOf(platform, location, options, true), options)
 
   const load: Load = async (location, options = {}) => {
-    const checkpoint = await open(location, options)
+    const checkpoint = await openCheckpoint(await folderOf(platform, location, options), options)
     try {
       const tokenizer = await readTokenizer(checkpoint.folder)
-      const context = contextOf(checkpoint, options)
-      const chunk = integer("chunk", options.chunk ?? DEFAULT_CHUNK, 1, 65535)
+      const { context, chunk } = loadBytes(checkpoint, options)
       const found = await platform.findAdapter(options.device ?? "auto")
       options.signal?.throwIfAborted()
       const device = await Device.open(found, { limits: options.limits })
@@ -70,17 +82,41 @@ export function createApi(platform: Platform): { load: Load; open: Open } {
   return { load, open }
 }
 
+/**
+ * What `load` will hold on the GPU, known from a checkpoint's headers: weights in their stored types, keys and values of
+ * the context. The scratch memory of a step comes on top.
+ *
+ * @throws {RangeError} for a context beyond the model's limit
+ */
+export function loadBytes(
+  { config, weights }: Checkpoint,
+  { context, chunk }: Pick<LoadOptions, "context" | "chunk"> = {},
+): LoadBytes {
+  const { maxPositions } = config
+  const positions = integer("context", context ?? Math.min(DEFAULT_CONTEXT, maxPositions), 2, maxPositions, MODEL_LIMIT)
+  const atOnce = integer("chunk", chunk ?? DEFAULT_CHUNK, 1, 65535)
+  const stored = [...weights.values()].reduce((sum, { info }) => sum + info.end - info.start, 0)
+  const cache = kvCacheBytes(config, positions, { chunk: atOnce, bytesPerElement: CACHE_ELEMENT_BYTES })
+  return { context: positions, chunk: atOnce, weights: stored, cache, total: stored + cache }
+}
+
 async function folderOf(
   platform: Platform,
   location: ModelLocation | undefined,
   options: OpenModelOptions,
+  headersOnly = false,
 ): Promise<Folder> {
   if (location !== undefined && typeof location !== "string" && !(location instanceof URL)) {
     return "open" in location ? location : filesFolder(location)
   }
   const { revision, signal, onProgress } = options
   const onDownload = (progress: DownloadProgress) => onProgress?.({ phase: "download", ...progress })
-  return platform.openFolder(location === undefined ? undefined : String(location), { revision, signal, onDownload })
+  return platform.openFolder(location === undefined ? undefined : String(location), {
+    revision,
+    signal,
+    onDownload,
+    headersOnly,
+  })
 }
 
 /** The folder's tokenizer, if it has one: ids work without. */
@@ -90,11 +126,6 @@ async function readTokenizer(folder: Folder): Promise<Tokenizer | undefined> {
   const tokenizerConfig = await readJson(folder, "tokenizer_config.json")
   const chatTemplate = (await readText(folder, "chat_template.jinja")) ?? (await readText(folder, "chat_template.json"))
   return createTokenizer({ tokenizerJson, tokenizerConfig, chatTemplate })
-}
-
-function contextOf({ config }: Checkpoint, { context }: LoadOptions): number {
-  if (context === undefined) return Math.min(DEFAULT_CONTEXT, config.maxPositions)
-  return integer("context", context, 2, config.maxPositions, "the model's limit")
 }
 
 function integer(name: string, value: number, least: number, most: number, why?: string): number {

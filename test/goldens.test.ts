@@ -9,7 +9,7 @@ const device = testDeviceKind()
 
 async function greedy(lm: LanguageModel, ids: number[], maxTokens: number): Promise<number[]> {
   const answer = lm.generate(ids, { temperature: 0, maxTokens, ignoreEos: true })
-  for await (const _ of answer) continue
+  for await (const _ of answer);
   return [...answer.tokens]
 }
 
@@ -71,11 +71,14 @@ describe("storyteller", () => {
   })
   afterAll(() => lm?.dispose())
 
-  test.each(expected.prompts.map(({ what }, i) => ({ i, what })))("logits of «$what» are the golden's", async ({ i }) => {
-    const { data, tolerance, shape } = expected.tensor(`prompt.${i}.logits`)
-    const logits = await lm.logits(expected.prompts[i]!.ids, { last: shape[0]! })
-    expectClose(logits.data, data, { absolute: tolerance }, { what: "logits" })
-  })
+  test.each(expected.prompts.map(({ what }, i) => ({ i, what })))(
+    "logits of «$what» are the golden's",
+    async ({ i }) => {
+      const { data, tolerance, shape } = expected.tensor(`prompt.${i}.logits`)
+      const logits = await lm.logits(expected.prompts[i]!.ids, { last: shape[0]! })
+      expectClose(logits.data, data, { absolute: tolerance }, { what: "logits" })
+    },
+  )
 
   test.each(expected.greedy!.map((run, i) => ({ i: `${i}`, ...run })))(
     "greedy run $i is the golden's up to token $exact_until",
@@ -109,7 +112,7 @@ describe("stories260K", () => {
   test("continues BOS greedily with the golden's tokens and text", async () => {
     const [bos, ...rest] = expected.greedy_ids_from_bos
     const answer = lm.generate([bos], { temperature: 0, maxTokens: rest.length, ignoreEos: true })
-    for await (const _ of answer) continue
+    for await (const _ of answer);
     expect(answer.tokens).toEqual(rest)
     expect(answer.text).toBe(expected.greedy_text)
   })

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { createTokenizer, GpuError, type LanguageModel, load } from "../src/index.ts"
+import { createTokenizer, GpuError, type LanguageModel, load, memoryFolder } from "../src/index.ts"
 import { Device } from "../src/kernels/device.ts"
 import { openCheckpoint } from "../src/model/checkpoint.ts"
 import { Model } from "../src/model/model.ts"
-import { LanguageModel as Session } from "../src/session.ts"
 import { findNodeAdapter } from "../src/platform/node_adapter.ts"
+import { LanguageModel as Session } from "../src/session.ts"
 import { testDeviceKind } from "./helpers/device.ts"
 import { fixture } from "./helpers/golden.ts"
-import { randomCheckpoint } from "./helpers/random_checkpoint.ts"
+import { random, randomCheckpoint } from "./helpers/random_checkpoint.ts"
 
 const device = testDeviceKind()
 
@@ -195,10 +195,14 @@ describe("load", () => {
   })
 
   test("refuses a context beyond the model's limit and a place that does not exist", async () => {
-    await expect(load(await randomCheckpoint(), { device, context: 257 })).rejects.toThrow(/context is 257, expected .* 256/)
+    await expect(load(await randomCheckpoint(), { device, context: 257 })).rejects.toThrow(
+      /context is 257, expected .* 256/,
+    )
     await expect(load("no/such/folder", { device })).rejects.toThrow(/no\/such\/folder: no such folder, expected/)
     await expect(load(fixture("tokenizer"), { device })).rejects.toThrow(/config.json is missing/)
-    await expect(load(fixture("storyteller/golden.json"), { device })).rejects.toThrow(/is a file, expected a checkpoint folder/)
+    await expect(load(fixture("storyteller/golden.json"), { device })).rejects.toThrow(
+      /is a file, expected a checkpoint folder/,
+    )
   })
 
   test("stops at a signal and reports progress to the last byte", async () => {
@@ -244,5 +248,33 @@ describe("load", () => {
 
   test("createTokenizer is there for whoever needs only text", () => {
     expect(() => createTokenizer({ tokenizerJson: {} })).toThrow(/tokenizer.json/)
+  })
+})
+
+describe("a damaged checkpoint folder", () => {
+  test("loads and runs, or is refused with an error that names a file, 40 times", async () => {
+    const next = random(7)
+    const folder = await randomCheckpoint({ num_hidden_layers: 1 })
+    const files = new Map<string, Uint8Array>()
+    for (const name of ["config.json", "model.safetensors"]) {
+      const source = (await folder.open(name))!
+      files.set(name, new Uint8Array(await source.slice(0, source.byteLength)))
+    }
+    let ran = 0
+    for (let i = 0; i < 40; i++) {
+      const name = i % 2 ? "config.json" : "model.safetensors"
+      const bytes = files.get(name)!.slice()
+      for (let j = 0; j <= i % 3; j++) bytes[Math.floor(next() * bytes.length)] = Math.floor(next() * 256)
+      const damaged = memoryFolder("damaged", new Map([...files, [name, bytes]]))
+      try {
+        const lm = await load(damaged, { device, context: 16 })
+        await drain(lm.generate([2, 3], { maxTokens: 2, ignoreEos: true, temperature: 1 }))
+        await lm.dispose()
+        ran++
+      } catch (error) {
+        expect(String(error)).toMatch(/^(Syntax|Range|Type)Error: .*(config\.json|safetensors|load|prompt).*expected/s)
+      }
+    }
+    expect(ran).toBeGreaterThan(5)
   })
 })

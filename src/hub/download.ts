@@ -74,6 +74,16 @@ export async function downloadModel(id: string, options: DownloadOptions = {}): 
   }
 }
 
+/** The snapshot of a model that is in the cache already, as it was when it was downloaded; asks nobody. */
+export async function cachedModel(
+  id: string,
+  { revision, cacheDir }: Pick<DownloadOptions, "revision" | "cacheDir"> = {},
+): Promise<string | undefined> {
+  const cache = new ModelCache(cacheDir ?? environmentCache(), checkModelId(id))
+  const commit = await cache.commitOf(checkRevision(revision ?? DEFAULT_REVISION))
+  return commit !== undefined && (await cache.isRunnable(commit)) ? cache.snapshot(commit) : undefined
+}
+
 /** Asks what the revision is now, and brings what is missing of it. */
 async function update(
   client: HubClient,

@@ -121,9 +121,12 @@ export function contextError(
   prompt: number,
   maxTokens: number,
 ): RangeError {
-  const more = context < config.maxPositions ? `a context of up to ${config.maxPositions}, ` : ""
+  const remedies = [
+    ...(context < config.maxPositions ? [`a context of up to ${config.maxPositions}`] : []),
+    ...(prompt < context ? ["fewer new tokens", "overflow shift"] : ["a shorter prompt"]),
+  ]
   return new RangeError(
     `generate: ${prompt} prompt tokens and ${maxTokens} new ones are ${prompt + maxTokens}, expected at most the context ` +
-      `of ${context} (try ${more}fewer tokens, or overflow: "shift")`,
+      `of ${context} (try ${remedies.join(" or ")})`,
   )
 }

@@ -1,6 +1,8 @@
 import { existsSync, statSync } from "node:fs"
 import { fileURLToPath } from "node:url"
-import { downloadModel } from "../hub/download.ts"
+import { cachedModel, downloadModel } from "../hub/download.ts"
+import { environmentEndpoint, environmentToken } from "../hub/environment.ts"
+import { hubFolder } from "../hub/hub_folder.ts"
 import { isModelId } from "../hub/model_id.ts"
 import { type Folder, urlFolder } from "../model/source.ts"
 import { findNodeAdapter } from "./node_adapter.ts"
@@ -12,7 +14,7 @@ export const nodePlatform: Platform = { findAdapter: findNodeAdapter, openFolder
 
 async function openFolder(
   location: string | undefined,
-  { revision, onDownload, signal }: OpenOptions,
+  { revision, onDownload, signal, headersOnly }: OpenOptions,
 ): Promise<Folder> {
   if (location === undefined) return pathFolder(embeddedModel())
   if (/^https?:\/\//.test(location)) return urlFolder(location)
@@ -23,6 +25,11 @@ async function openFolder(
   }
   if (!isModelId(path)) {
     throw new RangeError(`${path}: no such folder, expected a checkpoint folder, a URL or a Hub id such as owner/name`)
+  }
+  if (headersOnly) {
+    const cached = await cachedModel(path, { revision })
+    if (cached) return pathFolder(cached)
+    return hubFolder(path, { revision, endpoint: environmentEndpoint(), token: await environmentToken() })
   }
   return pathFolder(await downloadModel(path, { revision, onProgress: onDownload, signal }))
 }

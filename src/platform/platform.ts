@@ -23,6 +23,8 @@ export interface OpenOptions {
   readonly revision?: string
   readonly onDownload?: (progress: DownloadProgress) => void
   readonly signal?: AbortSignal
+  /** Only configs and headers will be read: what is not here already need not be downloaded. */
+  readonly headersOnly?: boolean
 }
 
 /** True for the adapters that compute on the CPU. */

@@ -24,7 +24,8 @@ afterEach(async () => {
 describe("--model owner/name", () => {
   test("--model owner/name says how far the download is, and at Ctrl-C that it goes on", async () => {
     hub.fail("model.safetensors", { slow: 20 })
-    const stopped = start(["inspect", "--model", hub.id], env)
+    const generate = ["generate", "--model", hub.id, "--max-tokens", "2", "Once"]
+    const stopped = start(generate, env)
     await stopped.until(() => hub.sent("model.safetensors") > 200_000)
     stopped.interrupt()
     const { code, stdout, stderr } = await stopped.result
@@ -32,11 +33,18 @@ describe("--model owner/name", () => {
     expect(stderr).toMatch(/^gemlet: +\d+ % {2}[\d.]+ .?i?B of 7\.3 MiB {2}.*model\.safetensors$/m)
     expect(stderr).toContain("gemlet: download stopped; the next run goes on from there\n")
     const before = hub.sent("model.safetensors")
-    const again = await gemlet(["inspect", "--model", hub.id], { env })
+    const again = await gemlet(generate, { env })
     expect(again.code, again.stderr).toBe(0)
-    expect(again.stdout).toContain(`${hub.id}: gemma3_text`)
     const size = hub.files.get("model.safetensors")!.length
     expect(hub.sent("model.safetensors") - before).toBeLessThan(size)
+  })
+
+  test("inspect --model owner/name reads headers only", async () => {
+    const { code, stdout, stderr } = await gemlet(["inspect", "--model", hub.id], { env })
+    expect(code, stderr).toBe(0)
+    expect(stdout).toContain(`${hub.id}: gemma3_text, 3,741,120 parameters`)
+    expect(hub.sent("model.safetensors")).toBeLessThan(200_000)
+    expect(await readdir(folder)).toEqual([])
   })
 
   test("--model owner/name says what to do about a gated or missing model", async () => {

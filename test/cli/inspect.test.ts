@@ -54,6 +54,10 @@ describe("inspect", () => {
     const bare = await gemlet(["inspect", "--model", fixture("goldens/random-270m")])
     expectUsageError(bare, "gemlet inspect", "model.safetensors is missing")
     const large = await gemlet(["inspect", "--context", "9999"])
-    expectUsageError(large, "gemlet inspect", "--context: value is 9999, expected at most the model's limit of 2048")
+    expectUsageError(
+      large,
+      "gemlet inspect",
+      "context is 9999, expected a whole number from 2 to 2048, the model's limit",
+    )
   })
 })

@@ -42,5 +42,11 @@ export async function randomCheckpoint(overrides: Record<string, unknown> = {}, 
   const chunks: Uint8Array[] = []
   for await (const chunk of writeSafetensors(entries)) chunks.push(chunk)
   const config = new TextEncoder().encode(JSON.stringify(json))
-  return memoryFolder("random checkpoint", new Map([["config.json", config], ["model.safetensors", Buffer.concat(chunks)]]))
+  return memoryFolder(
+    "random checkpoint",
+    new Map([
+      ["config.json", config],
+      ["model.safetensors", Buffer.concat(chunks)],
+    ]),
+  )
 }

@@ -33,9 +33,13 @@ describe("the cache", () => {
     const lm = await open(fixture("goldens/tiny-gemma3"), { chunk, context: 256 })
     const prompt = expected.prompts[2]!.ids
     const all = lm.generate(prompt, { temperature: 0, maxTokens: 60, ignoreEos: true })
-    for await (const _ of all) continue
-    const tail = lm.generate([...prompt, ...all.tokens.slice(0, 40)], { temperature: 0, maxTokens: 20, ignoreEos: true })
-    for await (const _ of tail) continue
+    for await (const _ of all);
+    const tail = lm.generate([...prompt, ...all.tokens.slice(0, 40)], {
+      temperature: 0,
+      maxTokens: 20,
+      ignoreEos: true,
+    })
+    for await (const _ of tail);
     expect(tail.tokens).toEqual(all.tokens.slice(40))
   })
 
