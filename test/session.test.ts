@@ -80,6 +80,7 @@ describe("storyteller", () => {
     const answer = lm.generate("Once upon a time", { temperature: 0, maxTokens: 200, ignoreEos: true })
     await drain(answer)
     expect(answer.timings.tokens).toBe(200)
+    expect(answer.timings.readbacks).toBeLessThanOrEqual(102) // two tokens a time at least, but for the first
     expect(answer.timings.dispatchesPerToken).toBe(lm.dispatchesPerToken)
     expect(answer.timings.promptTokens).toBe(5)
   })
@@ -248,6 +249,34 @@ describe("load", () => {
 
   test("createTokenizer is there for whoever needs only text", () => {
     expect(() => createTokenizer({ tokenizerJson: {} })).toThrow(/tokenizer.json/)
+  })
+})
+
+describe("a decode step", () => {
+  test("creates no buffer, bind group or pipeline, and reads nothing back of its own", async () => {
+    const gpu = await Device.open(await findNodeAdapter(device))
+    const model = await Model.load(gpu, await openCheckpoint(await randomCheckpoint()), { context: 256, chunk: 16 })
+    const lm = new Session(model, "counted")
+    const calls = new Map<string, number>()
+    const counted = ["createBuffer", "createBindGroup", "createComputePipeline", "createShaderModule"] as const
+    for (const name of counted) {
+      const original = gpu.gpu[name].bind(gpu.gpu) as (descriptor: never) => never
+      const count = (descriptor: never) => {
+        calls.set(name, (calls.get(name) ?? 0) + 1)
+        return original(descriptor)
+      }
+      Object.defineProperty(gpu.gpu, name, { value: count })
+    }
+    const run = async (maxTokens: number) => {
+      calls.clear()
+      await drain(lm.generate([2, 3, 4], { maxTokens, ignoreEos: true }))
+      return Object.fromEntries(calls)
+    }
+    await run(4)
+    const few = await run(10)
+    expect(few.createBuffer).toBeGreaterThan(0) // the counting works: a generation has its staging buffers
+    expect(await run(200)).toEqual(few)
+    await lm.dispose()
   })
 })
 

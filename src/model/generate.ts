@@ -24,6 +24,7 @@ export interface GenerateStats {
 }
 
 /** Steps in one submit: enough that the read-back's delay does not show, few enough that text streams. */
+const MIN_BATCH = 2
 const MAX_BATCH = 16
 const BATCH_MS = 40
 /** One batch runs while the one before is read. */
@@ -101,10 +102,8 @@ async function* decode(
       staging.push(buffer)
       const now = performance.now()
       stats.decodeMs += now - last
-      batch = Math.max(
-        1,
-        Math.min(MAX_BATCH, batch * 2, Math.round((BATCH_MS * ids.length) / Math.max(0.01, now - last))),
-      )
+      const fitting = Math.round((BATCH_MS * ids.length) / Math.max(0.01, now - last))
+      batch = Math.max(MIN_BATCH, Math.min(MAX_BATCH, 2 * batch, fitting))
       signal?.throwIfAborted()
       yield ids
       last = performance.now()

@@ -4,7 +4,7 @@ import { ropeTables } from "../kernels/rope.ts"
 import { type Plan, Run, ScratchPool } from "../kernels/run.ts"
 import { type SampleState, sample, sampleState } from "../kernels/sample.ts"
 import { rowSlice, type Tensor } from "../kernels/tensor.ts"
-import { createCaches } from "./cache.ts"
+import { createCaches, expectCacheFits } from "./cache.ts"
 import type { Checkpoint } from "./checkpoint.ts"
 import { embeddingScaleFor, type ModelConfig } from "./config.ts"
 import { forward, head, type LayerState, type ModelWeights } from "./gemma.ts"
@@ -43,6 +43,7 @@ export class Model {
 
   /** Uploads a checkpoint and makes the model of it. */
   static async load(device: Device, checkpoint: Checkpoint, options: ModelOptions & UploadOptions): Promise<Model> {
+    expectCacheFits(device, checkpoint.config, options.context, options.chunk)
     const weights = await uploadWeights(device, checkpoint, options)
     const stored = checkpoint.weights.get("embedding")!.info.dtype
     const config = { ...checkpoint.config, embeddingScale: embeddingScaleFor(checkpoint.config, stored) }

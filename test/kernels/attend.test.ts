@@ -13,7 +13,7 @@ interface Sequence {
   readonly v: Float32Array<ArrayBuffer>
 }
 
-describe("attend", () => {
+describe("attend and cache_write", () => {
   const device = testDevice()
 
   /** A sequence of S positions. */

@@ -17,7 +17,7 @@ import {
 import * as reference from "../reference/linear.ts"
 import { bf16 } from "../reference/weights.ts"
 
-describe("linear", () => {
+describe("linear and linear_vector", () => {
   const device = testDevice()
 
   test.each([

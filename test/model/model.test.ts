@@ -94,6 +94,19 @@ describe("a device with WebGPU's default limits", () => {
   })
 })
 
+describe("a context that the device cannot hold", () => {
+  test("is refused before the upload, with one that fits", async () => {
+    const shape = { num_attention_heads: 16, num_key_value_heads: 16, head_dim: 256, max_position_embeddings: 100_000 }
+    const folder = await randomCheckpoint({ ...shape, layer_types: ["sliding_attention", "full_attention"] })
+    const began: number[] = []
+    const options = { context: 10_000, limits: "default", onProgress: () => began.push(1) } as const
+    await expect(open(folder, options)).rejects.toThrow(
+      "cache: 10000 positions need 156.3 MiB per layer, the device allows 128.0 MiB per buffer; try a context of 8192",
+    )
+    expect(began).toEqual([])
+  })
+})
+
 describe("an untied head", () => {
   test("is used where config.json says so", async () => {
     const tied = await open(await randomCheckpoint({}, 5))
