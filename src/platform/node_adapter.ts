@@ -2,7 +2,7 @@ import type { FoundAdapter } from "../kernels/device.ts"
 import { GpuError } from "../kernels/errors.ts"
 import { findNavigatorAdapter, matches } from "./navigator_adapter.ts"
 import { type DeviceKind, describe, isSoftware } from "./platform.ts"
-import { installSwiftShader } from "./swiftshader.ts"
+import { hasVulkanLoader, installSwiftShader } from "./swiftshader.ts"
 
 /** Dawn's instances must outlive their devices, or the process crashes. */
 const instances: GPU[] = []
@@ -31,18 +31,24 @@ export async function findNodeAdapter(kind: DeviceKind): Promise<FoundAdapter> {
     seen.push(found.description)
     return undefined
   }
-  const named = kind === "software" || kind === "lavapipe" ? ["adapter=llvmpipe"] : []
-  const found = kind === "swiftshader" ? await attempt(["adapter=SwiftShader"]) : await attempt(named)
-  if (found) return found
+  const fallback = kind !== "gpu" && kind !== "lavapipe" && process.platform === "linux"
   let cause: unknown
-  if (kind !== "gpu" && kind !== "lavapipe" && process.platform === "linux") {
+  const install = async () => {
     try {
       await installSwiftShader()
-      const software = await attempt([])
-      if (software) return software
     } catch (error) {
       cause = error
     }
+  }
+  // Asked first, Dawn would complain about the missing loader on stderr.
+  if (fallback && !hasVulkanLoader()) await install()
+  const named = kind === "software" || kind === "lavapipe" ? ["adapter=llvmpipe"] : []
+  const found = kind === "swiftshader" ? await attempt(["adapter=SwiftShader"]) : await attempt(named)
+  if (found) return found
+  if (fallback) {
+    await install()
+    const software = await attempt([])
+    if (software) return software
   }
   const had = seen.length > 0 ? seen.join(", ") : "none"
   const why = cause ? `; SwiftShader from npm: ${(cause as Error).message}` : ""

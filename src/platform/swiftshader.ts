@@ -32,6 +32,16 @@ export async function installSwiftShader(): Promise<void> {
   }
 }
 
+/** Whether the system has a Vulkan loader. */
+export function hasVulkanLoader(): boolean {
+  try {
+    process.dlopen({ exports: {} } as NodeJS.Module, "libvulkan.so.1")
+  } catch (error) {
+    return /did not self-register/.test((error as Error).message) // Node's complaint about a library that it could open
+  }
+  return true
+}
+
 async function unpack(): Promise<string> {
   const require = createRequire(import.meta.url)
   const entry = require.resolve("@sparticuz/chromium")
