@@ -22,7 +22,7 @@ export {
   kvCacheBytesFormula,
   parameterCounts,
 } from "./model/cost.ts"
-export type { HostArray } from "./model/model.ts"
+export type { HostArray, LossAndGradients } from "./model/model.ts"
 export {
   blobSource,
   type Folder,
@@ -34,6 +34,6 @@ export {
   urlSource,
 } from "./model/source.ts"
 export { DEVICE_KINDS, type DeviceKind } from "./platform/platform.ts"
-export type { LanguageModel, Prompt, Score } from "./session.ts"
+export type { GradientOptions, LanguageModel, Prompt, Score } from "./session.ts"
 export type { Message } from "./tokenizer/chat.ts"
 export { createTokenizer, type Tokenizer } from "./tokenizer/tokenizer.ts"

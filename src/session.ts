@@ -2,12 +2,17 @@ import { Generation, type GenerationOptions } from "./generation.ts"
 import type { Memory } from "./kernels/device.ts"
 import type { GenerationConfig, ModelConfig } from "./model/config.ts"
 import { contextError } from "./model/generate.ts"
-import type { HostArray, Model } from "./model/model.ts"
+import type { HostArray, LossAndGradients, Model } from "./model/model.ts"
 import type { Message } from "./tokenizer/chat.ts"
 import type { Tokenizer } from "./tokenizer/tokenizer.ts"
 
 /** Text to continue, a conversation to answer, or token ids as they are. */
 export type Prompt = string | readonly Message[] | readonly number[]
+
+export interface GradientOptions {
+  readonly labels?: readonly number[] | readonly (readonly number[])[]
+  readonly wrt?: readonly string[]
+}
 
 /** What a model makes of a text. */
 export interface Score {
@@ -109,6 +114,52 @@ export class LanguageModel {
   }
 
   /**
+   * The mean cross-entropy of a sequence, or of a batch of them, and its gradients.
+   *
+   * @param ids     one sequence of token ids, or several; packed they must fit the context
+   * @param labels  as many as ids, -100 where nothing is asked; position t is scored on label t + 1. The ids by default
+   * @param wrt     checkpoint names of the parameters wanted; all by default
+   * @throws {RangeError} for an unknown name, labels of another length, or no label at all
+   */
+  async lossAndGradients(
+    ids: readonly number[] | readonly (readonly number[])[],
+    { labels = ids, wrt }: GradientOptions = {},
+  ): Promise<LossAndGradients> {
+    this.#check()
+    const sequences = batch(ids).map((each, i) => ({ ids: this.encode(each), labels: batch(labels)[i] ?? [] }))
+    const { vocabSize } = this.config
+    for (const { ids, labels } of sequences) {
+      if (labels.length !== ids.length) {
+        throw new RangeError(`lossAndGradients: labels has ${labels.length} entries, expected ${ids.length} as ids`)
+      }
+      const bad = labels.find(
+        (label) => label !== -100 && !(Number.isInteger(label) && label >= 0 && label < vocabSize),
+      )
+      if (bad !== undefined) {
+        throw new RangeError(`lossAndGradients: label is ${bad}, expected -100 or 0 to ${vocabSize - 1}`)
+      }
+    }
+    if (!sequences.some(({ labels }) => labels.some((label, t) => t > 0 && label !== -100))) {
+      throw new RangeError("lossAndGradients: labels has no target, expected at least one after the first position")
+    }
+    const total = sequences.reduce((sum, each) => sum + each.ids.length, 0)
+    if (total > this.context) {
+      throw new RangeError(
+        `lossAndGradients: batch has ${total} tokens, expected at most the context of ${this.context}`,
+      )
+    }
+    const { variables } = this.#model
+    const names = wrt ?? [...variables.keys()]
+    const unknown = names.find((name) => !variables.has(name))
+    if (unknown !== undefined) {
+      throw new RangeError(
+        `lossAndGradients: wrt is ${unknown}, expected a parameter such as ${[...variables.keys()][0]}`,
+      )
+    }
+    return this.#exclusive(() => this.#model.lossAndGradients(sequences, names))
+  }
+
+  /**
    * Continues a text or answers a conversation. Iterate it for the pieces; afterwards it has the whole text, why it ended
    * and what it took. Leaving the loop stops it.
    *
@@ -199,4 +250,11 @@ export class LanguageModel {
       release()
     }
   }
+}
+
+/** One sequence is a batch of one. */
+function batch(ids: readonly number[] | readonly (readonly number[])[]): readonly (readonly number[])[] {
+  return typeof ids[0] === "number" || ids.length === 0
+    ? [ids as readonly number[]]
+    : (ids as readonly (readonly number[])[])
 }

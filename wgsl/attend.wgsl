@@ -1,7 +1,9 @@
 // y[t, h] = softmax_s(cap(q[t, h] . k[s, g] * scale)) . v[s, g] with g = h / (H / G), over the keys
-// max(0, p - window + 1) <= s <= p of the query's position p = position + t (window 0: all s <= p).
+// max(starts[t], p - window + 1) <= s <= p of the query's position p = position + t (window 0: starts[t] <= s <= p).
 //   q [T, H, D]   k, v [capacity, G, D], position s in slot s % capacity   cursor [position, ...]   y [T, H, D]
-// cap(s) = softcap * tanh(s / softcap), or s where softcap is 0.
+//   starts [T], never decreasing, read where packed is 1; otherwise all start at 0   lse [T, H]
+// cap(s) = softcap * tanh(s / softcap), or s where softcap is 0. lse is the logarithm of the sum of exp(cap(...)) over
+// those keys, which the backward asks for.
 // One workgroup per four queries of one kv head, so that a key is read once for the four: the heads that share it, then
 // the next tokens'. Keys go by in blocks of 256: each lane scores four keys, then the lanes share out the columns (four to
 // a lane) and, where D < 256, the keys of the block. The softmax is the online one of Milakov & Gimelshein
@@ -9,13 +11,17 @@
 const LANES = 64u;
 const BLOCK = 256u;
 const LOWEST = -3.0e38;
-struct Params { T: u32, H: u32, G: u32, D4: u32, window: u32, capacity: u32, scale: f32, softcap: f32 }
+struct Params {
+  T: u32, H: u32, G: u32, D4: u32, window: u32, capacity: u32, packed: u32, scale: f32, softcap: f32
+}
 @group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> k: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> v: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> cursor: array<u32>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> starts: array<u32>;
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(7) var<uniform> params: Params;
 
 // A component, or an array of four, is one query's.
 var<workgroup> queries: array<vec4<f32>, 256>; // [4, D4]
@@ -44,10 +50,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let row = vec4<u32>(group.x * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
   let real = min(row, vec4<u32>(rows - 1u)); // rows past the end repeat the last; what they give is not stored
   let t = real / shared_by;
-  let at = (t * params.H + g * shared_by + real % shared_by) * D4; // of the query in q, of the result in y
+  let query = t * params.H + g * shared_by + real % shared_by;
+  let at = query * D4; // of the query in q, of the result in y
   let position = vec4<u32>(cursor[0]) + t;
   var first = vec4<u32>(0u);
   if (params.window > 0u) { first = max(position + 1u, vec4<u32>(params.window)) - params.window; }
+  if (params.packed == 1u) { first = max(first, vec4<u32>(starts[t.x], starts[t.y], starts[t.z], starts[t.w])); }
   let begin = first.x; // tokens do not decrease from row to row
   let end = position.w;
   let capacity = params.capacity;
@@ -153,5 +161,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (row.y < rows) { y[at.y + lane] = sum1 / total.y; }
     if (row.z < rows) { y[at.z + lane] = sum2 / total.z; }
     if (row.w < rows) { y[at.w + lane] = sum3 / total.w; }
+  }
+  if (lane == 0u) {
+    let sums = highest + log(total);
+    lse[query.x] = sums.x;
+    if (row.y < rows) { lse[query.y] = sums.y; }
+    if (row.z < rows) { lse[query.z] = sums.z; }
+    if (row.w < rows) { lse[query.w] = sums.w; }
   }
 }

@@ -16,5 +16,9 @@ export function add(run: Run, a: Tensor, b: Tensor): Tensor {
   const y = run.empty([T, C])
   const n4 = (T * C) / 4
   run.dispatch(kernel, { a, b, y }, { n4 }, fold(Math.ceil(n4 / 64)))
+  run.tape?.record(y, (dy) => [
+    [a, dy],
+    [b, dy],
+  ])
   return y
 }

@@ -1,7 +1,13 @@
 import type { Run } from "./run.ts"
-import { attend as attendKernel, cache_write } from "./shaders.ts"
-import { expectShape, heads } from "./shape.ts"
-import type { Tensor } from "./tensor.ts"
+import {
+  attend_backward_delta,
+  attend_backward_key,
+  attend_backward_query,
+  attend as attendKernel,
+  cache_write,
+} from "./shaders.ts"
+import { expectDtype, expectShape, heads } from "./shape.ts"
+import { rowSlice, type Tensor } from "./tensor.ts"
 
 /** Keys and values of one layer: position s lies in slot `s % capacity`. */
 export interface KvCache {
@@ -17,6 +23,11 @@ export interface AttendOptions {
   readonly scale: number
   /** Scores become `softcap * tanh(score / softcap)`; 0 for no cap. */
   readonly softcap: number
+  /**
+   * `[T]`, u32: the first position that each query may see, for documents that lie packed in one sequence and must not
+   * see each other. At most the query's own position, never decreasing. Without it, all begin at 0.
+   */
+  readonly starts?: Tensor
 }
 
 /** The widest head that attend() takes. */
@@ -24,6 +35,7 @@ export const MAX_HEAD_DIM = 256
 
 /**
  * Puts the keys and values of positions `cursor[0] + t` into the cache.
+ * On a tape the position must be 0, and a cache may be written once: layers have their own.
  *
  * @param k `[T, G, D]`
  * @param v `[T, G, D]`
@@ -37,11 +49,14 @@ export function cacheWrite(run: Run, k: Tensor, v: Tensor, cache: KvCache, curso
   const row4 = (G * D) / 4
   const buffers = { k, v, cursor, k_cache: cache.k, v_cache: cache.v }
   run.dispatch(cache_write, buffers, { row4, capacity }, [Math.ceil(row4 / 64), T])
+  run.tape?.record(cache.k, (dk) => [[k, rowSlice(dk, 0, T)]])
+  run.tape?.record(cache.v, (dv) => [[v, rowSlice(dv, 0, T)]])
 }
 
 /**
  * Causal grouped-query attention of the queries at positions `cursor[0] + t` over the cached positions up to their own.
  * The cache must hold what the window reaches: capacity >= window - 1 + T, or all positions where window is 0.
+ * On a tape the position must be 0, and slots for the T positions are enough.
  *
  * @param q `[T, H, D]`, D at most 256
  * @returns `[T, H, D]`
@@ -53,9 +68,43 @@ export function attend(run: Run, q: Tensor, cache: KvCache, cursor: Tensor, opti
   expectShape("attend", "v", cache.v, [capacity, G, D])
   if (D > MAX_HEAD_DIM) throw new RangeError(`attend: D is ${D}, expected at most ${MAX_HEAD_DIM}`)
   if (H % G !== 0) throw new RangeError(`attend: H is ${H}, expected a multiple of G = ${G}`)
-  const { window, scale, softcap } = options
+  const { window, scale, softcap, starts } = options
+  if (starts) {
+    expectShape("attend", "starts", starts, [T])
+    expectDtype("attend", "starts", starts, "u32")
+  }
   const y = run.empty([T, H, D])
-  const params = { T, H, G, D4: D / 4, window, capacity, scale, softcap }
-  run.dispatch(attendKernel, { q, k: cache.k, v: cache.v, cursor, y }, params, [Math.ceil((T * H) / G / 4), G])
+  const lse = run.empty([T, H])
+  const params = { T, H, G, D4: D / 4, window, capacity, packed: starts ? 1 : 0, scale, softcap }
+  const buffers = { q, k: cache.k, v: cache.v, cursor, starts: starts ?? cursor, y, lse }
+  run.dispatch(attendKernel, buffers, params, [Math.ceil((T * H) / G / 4), G])
+  run.tape?.record(y, (dy) => {
+    const { dq, dk, dv } = attendBackward(run, params, { ...buffers, dy })
+    return [
+      [q, dq],
+      [cache.k, dk],
+      [cache.v, dv],
+    ]
+  })
   return y
+}
+
+type Forward = "q" | "k" | "v" | "starts" | "y" | "lse"
+
+/** Gradients from position 0: dq `[T, H, D]`, dk and dv `[capacity, G, D]`, 0 in slots that hold no position. */
+function attendBackward(
+  run: Run,
+  params: Readonly<Record<keyof typeof attend_backward_key.params, number>>,
+  { q, k, v, starts, y, lse, dy }: Readonly<Record<Forward | "dy", Tensor>>,
+): { dq: Tensor; dk: Tensor; dv: Tensor } {
+  const { T, H, G, D4, capacity } = params
+  if (capacity < T) throw new RangeError(`attend: capacity is ${capacity}, expected at least T = ${T} for gradients`)
+  const stats = run.empty([T, H, 2])
+  run.dispatch(attend_backward_delta, { y, dy, lse, stats }, { rows: T * H, D4 }, [Math.ceil((T * H) / 64)])
+  const dq = run.empty(q.shape)
+  const buffers = { q, k, v, dy, stats, starts }
+  run.dispatch(attend_backward_query, { ...buffers, dq }, params, [Math.ceil((T * H) / G / 4), G])
+  const [dk, dv] = [run.empty(k.shape), run.empty(v.shape)]
+  run.dispatch(attend_backward_key, { ...buffers, dk, dv }, params, [Math.ceil(capacity / 4), G])
+  return { dq, dk, dv }
 }

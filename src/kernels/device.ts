@@ -168,14 +168,20 @@ export class Device {
 
   /** A matrix with as few parts as the largest binding allows. */
   matrix(kind: MemoryKind, shape: readonly [rows: number, columns: number], dtype: Dtype): Matrix {
-    const [rows, columns] = shape
-    const most = Math.max(1, Math.floor(this.maxBinding / byteSize([1, columns], dtype))) // tensor() refuses a row too large
+    const parts = this.split(shape, dtype).map(({ firstRow, rows }) => {
+      return { firstRow, rows, tensor: this.tensor(kind, [rows, shape[1]], dtype) }
+    })
+    return { shape, dtype, parts }
+  }
+
+  /** Which rows of a matrix lie together, so that each part fits the largest binding. */
+  split([rows, columns]: readonly [rows: number, columns: number], dtype: Dtype): { firstRow: number; rows: number }[] {
+    const most = Math.max(1, Math.floor(this.maxBinding / byteSize([1, columns], dtype))) // a row too large is refused later
     const parts = []
     for (let firstRow = 0; firstRow < rows; firstRow += most) {
-      const count = Math.min(most, rows - firstRow)
-      parts.push({ firstRow, rows: count, tensor: this.tensor(kind, [count, columns], dtype) })
+      parts.push({ firstRow, rows: Math.min(most, rows - firstRow) })
     }
-    return { shape, dtype, parts }
+    return parts
   }
 
   /** Writes bytes into a tensor, from `byteOffset` of the tensor on. */
@@ -233,10 +239,7 @@ export class Device {
     const key = `${kernel.name} ${JSON.stringify(flavours)} ${JSON.stringify(constants)}`
     const known = this.#pipelines.get(key)
     if (known) return known
-    const linked = Object.entries(flavours).map(
-      ([family, flavour]) => libs[`${family}_${flavour}`] ?? missing(kernel, family, flavour),
-    )
-    const code = [kernel.source, ...linked].join("\n")
+    const code = [kernel.source, ...linkedSources(kernel, flavours)].join("\n")
     this.gpu.pushErrorScope("validation")
     const module = this.gpu.createShaderModule({ code, label: `wgsl/${kernel.name}.wgsl` })
     const pipeline = this.gpu.createComputePipeline({
@@ -280,6 +283,17 @@ const WANTED_LIMITS = [
   "maxComputeWorkgroupSizeX",
   "maxComputeWorkgroupSizeY",
 ] as const
+
+/**
+ * What a kernel is linked with, from wgsl/lib.
+ *
+ * @throws {TypeError} when there is nothing for a dtype
+ */
+export function linkedSources(kernel: Kernel, flavours: Readonly<Record<string, string>>): string[] {
+  return Object.entries(flavours).map(
+    ([family, flavour]) => libs[`${family}_${flavour}`] ?? missing(kernel, family, flavour),
+  )
+}
 
 function missing(kernel: Kernel, family: string, flavour: string): never {
   throw new TypeError(`${kernel.name}: ${family} is ${flavour}, expected a type with a wgsl/lib/${family}_*.wgsl`)

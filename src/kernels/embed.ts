@@ -1,7 +1,8 @@
 import type { Run } from "./run.ts"
-import { embed as kernel } from "./shaders.ts"
-import { expectDtype, rows } from "./shape.ts"
+import { embed_backward, embed_backward_links, embed as kernel } from "./shaders.ts"
+import { expectDtype, expectShape, rows } from "./shape.ts"
 import type { Matrix, Tensor } from "./tensor.ts"
+import { zero } from "./zero.ts"
 
 /**
  * `x[t] = scale * weight[ids[t]]`.
@@ -13,11 +14,34 @@ import type { Matrix, Tensor } from "./tensor.ts"
 export function embed(run: Run, ids: Tensor, weight: Matrix, scale: number): Tensor {
   expectDtype("embed", "ids", ids, "u32")
   const T = ids.shape[0]!
-  const [, C] = rows("embed", "weight", weight)
+  const [V, C] = rows("embed", "weight", weight)
   const x = run.empty([T, C])
   for (const part of weight.parts) {
     const params = { T, C4: C / 4, first_row: part.firstRow, rows: part.rows, scale }
     run.dispatch(kernel, { ids, weight: part.tensor, x }, params, [Math.ceil(C / 4 / 64), T])
   }
+  run.tape?.record(x, (dx) => [[weight, embedBackward(run, ids, dx, V, scale)]])
   return x
+}
+
+/**
+ * Gradient of `embed`: `dweight[v] = scale * sum of dx[t] over the t with ids[t] = v`, in the order of t.
+ *
+ * @param ids `[T]`, u32
+ * @param dx  `[T, C]`
+ * @returns   `[V, C]`
+ */
+export function embedBackward(run: Run, ids: Tensor, dx: Tensor, V: number, scale: number): Matrix {
+  expectDtype("embedBackward", "ids", ids, "u32")
+  const [T, C] = rows("embedBackward", "dx", dx)
+  expectShape("embedBackward", "ids", ids, [T])
+  const links = run.empty([T, 2], "u32")
+  run.dispatch(embed_backward_links, { ids, links }, { T }, [Math.ceil(T / 64)])
+  const dweight = run.emptyMatrix([V, C])
+  for (const part of dweight.parts) {
+    zero(run, part.tensor)
+    const params = { T, C4: C / 4, first_row: part.firstRow, rows: part.rows, scale }
+    run.dispatch(embed_backward, { ids, links, dx, dweight: part.tensor }, params, [Math.ceil(C / 4 / 64), T])
+  }
+  return dweight
 }

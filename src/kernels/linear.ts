@@ -1,5 +1,5 @@
 import type { Run } from "./run.ts"
-import { linear as tiled, linear_vector as vector } from "./shaders.ts"
+import { linear_backward_input, linear_backward_weight, linear as tiled, linear_vector as vector } from "./shaders.ts"
 import { expectShape, rows } from "./shape.ts"
 import type { Matrix, Tensor } from "./tensor.ts"
 
@@ -24,5 +24,60 @@ export function linear(run: Run, x: Tensor, weight: Matrix): Tensor {
       run.dispatch(tiled, buffers, params, [Math.ceil(rows / 32), Math.ceil(T / 32)])
     }
   }
+  run.tape?.record(y, (dy) => [
+    [x, linearBackwardInput(run, dy, weight)],
+    [weight, linearBackwardWeight(run, dy, x)],
+  ])
   return y
+}
+
+/**
+ * Gradient of `linear` with respect to x: `dx = dy weight`.
+ *
+ * @param dy     `[T, N]`
+ * @param weight `[N, C]`
+ * @param onto   `[T, C]`, what to add it to in place; a new tensor without
+ * @returns      `[T, C]`
+ */
+export function linearBackwardInput(run: Run, dy: Tensor, weight: Matrix, onto?: Tensor): Tensor {
+  const [N, C] = rows("linearBackwardInput", "weight", weight)
+  const T = dy.shape[0] ?? 0
+  expectShape("linearBackwardInput", "dy", dy, [T, N])
+  if (onto) expectShape("linearBackwardInput", "onto", onto, [T, C])
+  const dx = onto ?? run.empty([T, C])
+  for (const [i, { firstRow, rows, tensor }] of weight.parts.entries()) {
+    const params = { T, C4: C / 4, N, first_row: firstRow, rows, accumulate: onto || i > 0 ? 1 : 0 }
+    run.dispatch(linear_backward_input, { dy, weight: tensor, dx }, params, [Math.ceil(C / 64), Math.ceil(T / 32)])
+  }
+  return dx
+}
+
+/**
+ * Gradient of `linear` with respect to its weight: `dweight = dy^T x`.
+ *
+ * @param dy   `[T, N]`
+ * @param x    `[T, C]`
+ * @param into where to put it: rows `[firstRow, firstRow + N)` of a matrix of width C; a new matrix without
+ * @returns    `[N, C]`, or the matrix given
+ */
+export function linearBackwardWeight(
+  run: Run,
+  dy: Tensor,
+  x: Tensor,
+  into?: { readonly dweight: Matrix; readonly firstRow: number },
+): Matrix {
+  const [T, C] = rows("linearBackwardWeight", "x", x)
+  const N = dy.shape[1] ?? 0
+  expectShape("linearBackwardWeight", "dy", dy, [T, N])
+  const { dweight, firstRow } = into ?? { dweight: run.emptyMatrix([N, C]), firstRow: 0 }
+  expectShape("linearBackwardWeight", "dweight", dweight, [Math.max(dweight.shape[0], firstRow + N), C])
+  for (const part of dweight.parts) {
+    const from = Math.max(firstRow, part.firstRow)
+    const rows = Math.min(firstRow + N, part.firstRow + part.rows) - from
+    if (rows <= 0) continue
+    const params = { T, C4: C / 4, N, first_column: from - firstRow, first_row: from - part.firstRow, rows }
+    const workgroups = [Math.ceil(C / 64), Math.ceil(rows / 32)] as const
+    run.dispatch(linear_backward_weight, { dy, x, dweight: part.tensor }, params, workgroups)
+  }
+  return dweight
 }

@@ -1,5 +1,5 @@
 import type { Run } from "./run.ts"
-import { rms_norm as kernel } from "./shaders.ts"
+import { rms_norm as kernel, rms_norm_backward, rms_norm_backward_weight } from "./shaders.ts"
 import { expectShape, fold, rows } from "./shape.ts"
 import type { Tensor } from "./tensor.ts"
 
@@ -21,5 +21,37 @@ export function rmsNorm(run: Run, x: Tensor, weight: Tensor, { eps, offset }: Rm
   expectShape("rmsNorm", "weight", weight, [C])
   const y = run.empty([T, C])
   run.dispatch(kernel, { x, weight, y }, { T, C4: C / 4, eps, offset }, fold(T))
+  run.tape?.record(y, (dy) => {
+    const { dx, dweight } = rmsNormBackward(run, x, weight, dy, { eps, offset })
+    return [
+      [x, dx],
+      [weight, dweight],
+    ]
+  })
   return y
+}
+
+/**
+ * Gradients of `rmsNorm`, with `n = x / rms(x)` and `g = dy * (offset + weight)`:
+ * `dx = (g - n * mean(g * n)) / rms(x)`, row by row, and `dweight = sum_t dy[t] * n[t]`.
+ *
+ * @param x      `[T, C]`
+ * @param weight `[C]`
+ * @param dy     `[T, C]`
+ * @returns      dx `[T, C]`, dweight `[C]`
+ */
+export function rmsNormBackward(
+  run: Run,
+  x: Tensor,
+  weight: Tensor,
+  dy: Tensor,
+  { eps, offset }: RmsNormOptions,
+): { dx: Tensor; dweight: Tensor } {
+  const [T, C] = rows("rmsNormBackward", "x", x)
+  expectShape("rmsNormBackward", "weight", weight, [C])
+  expectShape("rmsNormBackward", "dy", dy, [T, C])
+  const [dx, scale, dweight] = [run.empty([T, C]), run.empty([T]), run.empty([C])]
+  run.dispatch(rms_norm_backward, { x, weight, dy, dx, scale }, { T, C4: C / 4, eps, offset }, fold(T))
+  run.dispatch(rms_norm_backward_weight, { x, dy, scale, dweight }, { T, C4: C / 4 }, [Math.ceil(C / 32)])
+  return { dx, dweight }
 }

@@ -46,12 +46,29 @@ export function ropeTables(
  * @returns      `[T, H, D]`
  */
 export function rope(run: Run, x: Tensor, tables: RopeTables, cursor: Tensor): Tensor {
-  const [T, H, D] = heads("rope", "x", x)
+  const y = turn("rope", run, x, tables, cursor, 1)
+  run.tape?.record(y, (dy) => [[x, ropeBackward(run, dy, tables, cursor)]])
+  return y
+}
+
+/**
+ * Gradient of `rope`: turns each pair back by its angle, `dx1 = dy1 cos + dy2 sin`, `dx2 = dy2 cos - dy1 sin`.
+ *
+ * @param dy     `[T, H, D]`
+ * @param cursor `[2]`, u32, as it was for `rope`
+ * @returns      `[T, H, D]`
+ */
+export function ropeBackward(run: Run, dy: Tensor, tables: RopeTables, cursor: Tensor): Tensor {
+  return turn("ropeBackward", run, dy, tables, cursor, -1)
+}
+
+function turn(op: string, run: Run, x: Tensor, tables: RopeTables, cursor: Tensor, direction: 1 | -1): Tensor {
+  const [T, H, D] = heads(op, "x", x)
   const half = D / 2
   const y = run.empty([T, H, D])
   const { coarse, fine } = tables
-  expectShape("rope", "coarse", coarse, [coarse.shape[0]!, half, 2])
-  expectShape("rope", "fine", fine, [256, half, 2])
-  run.dispatch(kernel, { x, coarse, fine, cursor, y }, { T, H, half }, [Math.ceil((H * half) / 64), T])
+  expectShape(op, "coarse", coarse, [coarse.shape[0]!, half, 2])
+  expectShape(op, "fine", fine, [256, half, 2])
+  run.dispatch(kernel, { x, coarse, fine, cursor, y }, { H, half, direction }, [Math.ceil((H * half) / 64), T])
   return y
 }

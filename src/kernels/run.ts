@@ -1,8 +1,11 @@
-import type { Device, Kernel } from "./device.ts"
-import { byteSize, type Dtype, type Storage, type Tensor } from "./tensor.ts"
+import { type Device, type Kernel, linkedSources } from "./device.ts"
+import type { Tape } from "./tape.ts"
+import { byteSize, type Dtype, type Matrix, type Storage, type Tensor } from "./tensor.ts"
 
 interface Dispatch {
-  readonly pipeline: GPUComputePipeline
+  readonly kernel: Kernel
+  readonly flavours: Readonly<Record<string, string>>
+  readonly constants: Readonly<Record<string, number>>
   readonly reads: readonly Storage[]
   readonly writes: readonly Storage[]
   readonly bindings: readonly { readonly index: number; readonly tensor: Tensor }[]
@@ -44,12 +47,15 @@ export class ScratchPool {
  */
 export class Run {
   readonly device: Device
+  /** Where ops record their backward, if gradients will be asked for. */
+  readonly tape: Tape | undefined
   readonly #dispatches: Dispatch[] = []
   readonly #scratch = new Set<Storage>()
   readonly #kept: Storage[] = []
 
-  constructor(device: Device) {
+  constructor(device: Device, tape?: Tape) {
     this.device = device
+    this.tape = tape
   }
 
   /** A tensor for results within this run. Its memory is recycled after its last use. */
@@ -63,6 +69,14 @@ export class Run {
     const storage: Storage = { byteLength, buffer: undefined }
     this.#scratch.add(storage)
     return { shape, dtype, storage, byteOffset: 0 }
+  }
+
+  /** A matrix for results within this run, in parts as the largest binding asks for. */
+  emptyMatrix([rows, columns]: readonly [rows: number, columns: number]): Matrix {
+    const parts = this.device.split([rows, columns], "f32").map(({ firstRow, rows }) => {
+      return { firstRow, rows, tensor: this.empty([rows, columns]) }
+    })
+    return { shape: [rows, columns], dtype: "f32", parts }
   }
 
   /** Keeps a result: its memory is its own and lives as long as the plan. */
@@ -81,6 +95,7 @@ export class Run {
   ): void {
     const flavours: Record<string, string> = {}
     for (const family of kernel.flavours) flavours[family] = (buffers as Record<string, Tensor>)[family]!.dtype
+    linkedSources(kernel, flavours) // a wrong type is refused here, not when the run is planned
     const reads: Storage[] = []
     const writes: Storage[] = []
     const bindings = Object.entries(kernel.bindings).map(([name, { index, access }]) => {
@@ -91,7 +106,9 @@ export class Run {
     })
     const [x, y = 1, z = 1] = workgroups
     this.#dispatches.push({
-      pipeline: this.device.pipeline(kernel, flavours, constants as Record<string, number>),
+      kernel,
+      flavours,
+      constants: constants as Record<string, number>,
       reads,
       writes,
       bindings,
@@ -162,9 +179,10 @@ export class Plan {
         const resource = { buffer: uniform, offset: i * align, size: dispatch.params.byteLength }
         entries.push({ binding: dispatch.paramsIndex, resource })
       }
-      const layout = dispatch.pipeline.getBindGroupLayout(0)
+      const pipeline = device.pipeline(dispatch.kernel, dispatch.flavours, dispatch.constants)
+      const group = device.gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries })
       const [x, y, z] = dispatch.workgroups
-      return { pipeline: dispatch.pipeline, group: device.gpu.createBindGroup({ layout, entries }), x, y, z }
+      return { pipeline, group, x, y, z }
     })
     if (all.byteLength > 0) device.gpu.queue.writeBuffer(uniform, 0, all)
   }

@@ -41,6 +41,8 @@ export interface LayerState {
   readonly rope: RopeTables
   /** `[2]`, u32: the position of the first token, and a count that layers do not use. */
   readonly cursor: Tensor
+  /** `[T]`, u32: where each token's own sequence begins, if several lie packed behind one another. */
+  readonly starts?: Tensor
 }
 
 /** `[T, C]` to `[T, C]`. */
@@ -50,7 +52,7 @@ function attention(
   layer: LayerConfig,
   w: BlockWeights["attention"],
   x: Tensor,
-  { cache, rope: tables, cursor }: LayerState,
+  { cache, rope: tables, cursor, starts }: LayerState,
 ): Tensor {
   const T = x.shape[0]!
   const { numHeads: H, numKvHeads: G, headDim: D } = config
@@ -61,7 +63,8 @@ function attention(
   const k = rotate(norm(linear(run, x, w.k), w.kNorm), G)
   const v = view(linear(run, x, w.v), [T, G, D])
   cacheWrite(run, k, v, cache, cursor)
-  const options = { window: layer.window ?? 0, scale: config.attentionScale, softcap: config.attentionSoftcap ?? 0 }
+  const scores = { scale: config.attentionScale, softcap: config.attentionSoftcap ?? 0 }
+  const options = { window: layer.window ?? 0, ...scores, starts }
   const a = attend(run, q, cache, cursor, options) // [T, H, D]
   return linear(run, view(a, [T, H * D]), w.o)
 }

@@ -1,14 +1,16 @@
 import { crossEntropy } from "../kernels/cross_entropy.ts"
 import type { Device } from "../kernels/device.ts"
+import { IGNORED, linearCrossEntropy } from "../kernels/linear_cross_entropy.ts"
 import { ropeTables } from "../kernels/rope.ts"
 import { type Plan, Run, ScratchPool } from "../kernels/run.ts"
 import { type SampleState, sample, sampleState } from "../kernels/sample.ts"
-import { rowSlice, type Tensor } from "../kernels/tensor.ts"
+import { Tape, type Variable } from "../kernels/tape.ts"
+import { rowSlice, sizeOf, type Tensor } from "../kernels/tensor.ts"
 import { createCaches, expectCacheFits } from "./cache.ts"
 import type { Checkpoint } from "./checkpoint.ts"
 import { embeddingScaleFor, type ModelConfig } from "./config.ts"
 import { forward, head, type LayerState, type ModelWeights } from "./gemma.ts"
-import { type UploadOptions, uploadWeights } from "./upload.ts"
+import { type Uploaded, type UploadOptions, uploadWeights } from "./upload.ts"
 
 /** An array read back from the GPU, row-major. */
 export interface HostArray {
@@ -23,6 +25,19 @@ export interface ModelOptions {
   readonly chunk: number
 }
 
+/** A sequence and what each position should have been, -100 for no target; position t is scored on `labels[t + 1]`. */
+export interface Labelled {
+  readonly ids: readonly number[]
+  readonly labels: readonly number[]
+}
+
+export interface LossAndGradients {
+  /** Mean negative log-likelihood of the targets, in nats. */
+  readonly loss: number
+  /** By the checkpoint's names, row-major, in f32. */
+  readonly gradients: Map<string, Float32Array>
+}
+
 /** The most bytes of logits that are on the GPU at once. */
 const LOGITS_BYTES = 16 * 2 ** 20
 
@@ -34,6 +49,8 @@ export class Model {
   readonly chunk: number
   /** What a decode step reads and writes: the token, its position, the settings of sampling, the tokens drawn. */
   readonly state: SampleState
+  /** Weights by the checkpoint's names. */
+  readonly variables: ReadonlyMap<string, Variable>
   readonly #weights: ModelWeights
   readonly #states: readonly LayerState[]
   readonly #ids: Tensor
@@ -44,18 +61,19 @@ export class Model {
   /** Uploads a checkpoint and makes the model of it. */
   static async load(device: Device, checkpoint: Checkpoint, options: ModelOptions & UploadOptions): Promise<Model> {
     expectCacheFits(device, checkpoint.config, options.context, options.chunk)
-    const weights = await uploadWeights(device, checkpoint, options)
+    const uploaded = await uploadWeights(device, checkpoint, options)
     const stored = checkpoint.weights.get("embedding")!.info.dtype
     const config = { ...checkpoint.config, embeddingScale: embeddingScaleFor(checkpoint.config, stored) }
-    return new Model(device, config, weights, options)
+    return new Model(device, config, uploaded, options)
   }
 
-  constructor(device: Device, config: ModelConfig, weights: ModelWeights, { context, chunk }: ModelOptions) {
+  constructor(device: Device, config: ModelConfig, uploaded: Uploaded, { context, chunk }: ModelOptions) {
     this.device = device
     this.config = config
     this.context = context
     this.chunk = Math.min(chunk, context)
-    this.#weights = weights
+    this.#weights = uploaded.weights
+    this.variables = uploaded.variables
     this.#pool = new ScratchPool(device)
     this.#ids = device.tensor("scratch", [this.chunk], "u32")
     this.state = sampleState(device, { V: config.vocabSize, context })
@@ -164,6 +182,61 @@ export class Model {
     return states.map((data) => ({ data, shape: [ids.length, C] }))
   }
 
+  /**
+   * The mean cross-entropy of some sequences' targets, and its gradients. The sequences lie packed behind one another and
+   * do not see each other. Needs no cache: keys and values live as long as the step.
+   *
+   * @param wrt names of `variables`
+   */
+  async lossAndGradients(sequences: readonly Labelled[], wrt: readonly string[]): Promise<LossAndGradients> {
+    const { device, config } = this
+    const { ids, targets, starts } = pack(sequences)
+    const T = ids.length
+    const count = targets.filter((target) => target !== IGNORED).length
+    const inputs: Tensor[] = []
+    const input = (data: Uint32Array<ArrayBuffer> | Float32Array<ArrayBuffer>, dtype: "u32" | "f32"): Tensor => {
+      const x = device.tensor("scratch", [T], dtype)
+      inputs.push(x)
+      device.write(x, data)
+      return x
+    }
+    let plan: Plan | undefined
+    try {
+      const tape = new Tape()
+      const run = new Run(device, tape)
+      const kv = () => run.empty([T, config.numKvHeads, config.headDim])
+      const packed = input(starts, "u32")
+      const states = this.#states.map((state) => ({ ...state, cache: { k: kv(), v: kv() }, starts: packed }))
+      device.write(this.state.cursor, Uint32Array.of(0, 0))
+      const x = forward(run, config, this.#weights, input(ids, "u32"), states)
+      const table = this.#weights.head ?? this.#weights.embedding
+      const loss = run.keep(linearCrossEntropy(run, x, table, input(targets, "u32"), { softcap: config.finalSoftcap }))
+      const dloss = input(new Float32Array(T).fill(1 / count), "f32")
+      const variables = wrt.map((name) => this.variables.get(name)!)
+      const gradients = tape
+        .gradients(run, loss, dloss, variables)
+        .map((gradient) => parts(gradient!).map((part) => run.keep(part)))
+      plan = run.plan(this.#pool)
+      plan.submit()
+      const losses = new Float32Array(await device.read(loss))
+      const read = new Map<string, Float32Array>()
+      for (const [i, name] of wrt.entries()) {
+        const data = new Float32Array(sizeOf(variables[i]!.shape))
+        let at = 0
+        for (const part of gradients[i]!) {
+          const values = new Float32Array(await device.read(part))
+          data.set(values, at)
+          at += values.length
+        }
+        read.set(name, data)
+      }
+      return { loss: losses.reduce((sum, value) => sum + value, 0) / count, gradients: read }
+    } finally {
+      plan?.dispose()
+      for (const x of inputs) device.free(x.storage.buffer!)
+    }
+  }
+
   /** Gives its plans and scratch back; the buffers of weights and cache go with the device. */
   dispose(): void {
     this.#chunkPlan?.dispose()
@@ -221,4 +294,24 @@ export class Model {
   *#chunks(ids: readonly number[]): Generator<{ at: number; tokens: readonly number[] }> {
     for (let at = 0; at < ids.length; at += this.chunk) yield { at, tokens: ids.slice(at, at + this.chunk) }
   }
+}
+
+/** Sequences behind one another: their ids, the next token of each position, and where each position's sequence begins. */
+function pack(sequences: readonly Labelled[]) {
+  const starts: number[] = []
+  const targets: number[] = []
+  for (const { ids, labels } of sequences) {
+    const start = starts.length
+    for (const t of ids.keys()) {
+      const next = labels[t + 1]
+      starts.push(start)
+      targets.push(next === undefined || next === -100 ? IGNORED : next)
+    }
+  }
+  const ids = Uint32Array.from(sequences.flatMap((sequence) => sequence.ids))
+  return { ids, targets: Uint32Array.from(targets), starts: Uint32Array.from(starts) }
+}
+
+function parts(gradient: Variable): Tensor[] {
+  return "parts" in gradient ? gradient.parts.map((part) => part.tensor) : [gradient]
 }

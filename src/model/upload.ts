@@ -19,16 +19,23 @@ export interface UploadOptions {
   readonly signal?: AbortSignal
 }
 
+export interface Uploaded {
+  readonly weights: ModelWeights
+  /** The same by the checkpoint's names. */
+  readonly variables: ReadonlyMap<string, Tensor | Matrix>
+}
+
 /** Puts the checked weights of a checkpoint on the GPU in their stored types, piece by piece. */
 export async function uploadWeights(
   device: Device,
   checkpoint: Checkpoint,
   { onProgress, signal }: UploadOptions = {},
-): Promise<ModelWeights> {
+): Promise<Uploaded> {
   const total = [...checkpoint.weights.values()].reduce((sum, { info }) => sum + info.end - info.start, 0)
   let loaded = 0
   let ahead = 0
   const tree: Record<string, unknown> = {}
+  const variables = new Map<string, Tensor | Matrix>()
   for (const weight of checkpoint.weights.values()) {
     const uploaded = allocate(device, weight)
     for (const { tensor, start, end } of pieces(uploaded, weight)) {
@@ -47,9 +54,10 @@ export async function uploadWeights(
       }
     }
     place(tree, weight.spec.field.split("."), uploaded)
+    variables.set(weight.info.name, uploaded)
   }
   await device.settle()
-  return tree as unknown as ModelWeights
+  return { weights: tree as unknown as ModelWeights, variables }
 }
 
 function allocate(device: Device, { spec, info }: Weight): Tensor | Matrix {

@@ -31,8 +31,14 @@ export function golden(folder: string): Golden {
       const { dtype, shape, data_offsets } = header[name]
       const [start, end] = data_offsets.map((offset: number) => 8 + headerLength + offset)
       const raw = new Uint8Array(bytes.subarray(start, end))
-      const data = dtype === "I32" ? Float32Array.from(new Int32Array(raw.buffer)) : decodeToFloat32(dtype, raw)
+      const data = decode(dtype, raw)
       return { data, shape, tolerance: json.tensors[name].tol_abs }
     },
   }
+}
+
+function decode(dtype: string, raw: Uint8Array<ArrayBuffer>): Float32Array {
+  if (dtype === "I32") return Float32Array.from(new Int32Array(raw.buffer))
+  if (dtype === "F64") return Float32Array.from(new Float64Array(raw.buffer))
+  return decodeToFloat32(dtype as "F32", raw)
 }

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest"
 import { add } from "../../src/kernels/add.ts"
 import { Run } from "../../src/kernels/run.ts"
 import { expectClose } from "../helpers/compare.ts"
+import { gradients } from "../helpers/gradients.ts"
 import { compute, repeat, tensor, testDevice, uniform } from "../helpers/kernels.ts"
 import * as reference from "../reference/add.ts"
 
@@ -43,5 +44,20 @@ describe("add", () => {
     expect(() => add(run, x(2, 8), x(2, 12))).toThrow(new RangeError("add: b is [2, 12], expected [2, 8]"))
     expect(() => add(run, x(2, 6), x(2, 6))).toThrow(new RangeError("add: a has rows of 6, expected a multiple of 4"))
     expect(() => add(run, x(8), x(8))).toThrow(new RangeError("add: a is [8], expected [T, C]"))
+  })
+})
+
+describe("add, backward", () => {
+  const device = testDevice()
+
+  test("gives dy to both, to the bit", async () => {
+    const dy = uniform(5 * 12, 5)
+    const [a, b] = [tensor(device(), [5, 12], uniform(60, 6)), tensor(device(), [5, 12], uniform(60, 7))]
+    const [da, db] = await gradients(device(), (run) => add(run, a, add(run, b, b)), tensor(device(), [5, 12], dy), [
+      a,
+      b,
+    ])
+    expect(da).toEqual(dy)
+    expect(db).toEqual(dy.map((value) => 2 * value))
   })
 })

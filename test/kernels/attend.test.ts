@@ -24,7 +24,7 @@ describe("attend and cache_write", () => {
   /** Attends from position `start` on, chunk by chunk, over a cache whose unwritten slots are NaN. */
   async function chunked(
     { q, k, v }: Sequence,
-    { H, G, D, ...options }: Attention,
+    { H, G, D, starts, ...options }: Attention,
     chunk: number,
     capacity: number,
   ): Promise<Float32Array> {
@@ -41,13 +41,14 @@ describe("attend and cache_write", () => {
       const part = (x: Float32Array<ArrayBuffer>, heads: number) =>
         tensor(device(), [T, heads, D], x.slice(at * heads * D, (at + T) * heads * D))
       const [queries, keys, values] = [part(q, H), part(k, G), part(v, G)]
+      const first = starts && tensor(device(), [T], Uint32Array.from(starts).slice(at, at + T))
       device().write(cursor, Uint32Array.of(at, 0))
       const rows = await compute(device(), (run) => {
         cacheWrite(run, keys, values, cache, cursor)
-        return attend(run, queries, cache, cursor, options)
+        return attend(run, queries, cache, cursor, { ...options, starts: first })
       })
       y.set(rows, at * H * D)
-      free(device(), queries, keys, values)
+      free(device(), queries, keys, values, ...(first ? [first] : []))
     }
     free(device(), cache.k, cache.v, cursor)
     return y
@@ -164,6 +165,28 @@ describe("attend and cache_write", () => {
     },
   )
 
+  test.each([
+    { window: 0, chunk: 85, capacity: 85 },
+    { window: 16, chunk: 85, capacity: 85 },
+    { window: 16, chunk: 7, capacity: 22 },
+  ])("keeps packed documents apart, window $window, in chunks of $chunk", async ({ window, chunk, capacity }) => {
+    const shape = { H: 4, G: 2, D: 32, window, scale: 0.3, softcap: 0 }
+    const documents = [1, 33, 2, 5, 44]
+    const begins = documents.map((_, i) => documents.slice(0, i).reduce((a, b) => a + b, 0))
+    const starts = documents.flatMap((length, i) => Array<number>(length).fill(begins[i]!))
+    const all = sequence(85, shape)
+    const y = await chunked(all, { ...shape, starts }, chunk, capacity)
+    check(y, all, { ...shape, starts }, "packed")
+    documents.forEach((length, i) => {
+      const part = (x: Float32Array<ArrayBuffer>) => {
+        const row = x.length / 85
+        return x.slice(begins[i]! * row, (begins[i]! + length) * row)
+      }
+      const alone = { q: part(all.q), k: part(all.k), v: part(all.v) }
+      check(part(new Float32Array(y)), alone, shape, `packed document ${i}`)
+    })
+  })
+
   test("refuses shapes that do not fit together", () => {
     const run = new Run(device())
     const cursor = run.empty([2], "u32")
@@ -185,6 +208,12 @@ describe("attend and cache_write", () => {
     )
     expect(() => attend(run, q(3, 2, 16), { ...cache, v: q(7, 2, 16) }, cursor, options)).toThrow(
       new RangeError("attend: v is [7, 2, 16], expected [8, 2, 16]"),
+    )
+    expect(() => attend(run, q(3, 2, 16), cache, cursor, { ...options, starts: run.empty([2], "u32") })).toThrow(
+      new RangeError("attend: starts is [2], expected [3]"),
+    )
+    expect(() => attend(run, q(3, 2, 16), cache, cursor, { ...options, starts: q(3) })).toThrow(
+      new TypeError("attend: starts is f32, expected u32"),
     )
   })
 

@@ -141,8 +141,9 @@ describe("Device", () => {
           "@compute @workgroup_size(1)\nfn main() {\n  y[0] = nonsense;\n}\n",
       )
       const run = new Run(device)
-      const y = run.empty([4])
+      const y = run.keep(run.empty([4]))
       run.dispatch(broken, { y }, {}, [1])
+      run.plan(new ScratchPool(device))
       const error = await failure(device.settle())
       expect(error).toBeInstanceOf(GpuError)
       expect(error).toMatchObject({ kind: "compile" })

@@ -1,8 +1,10 @@
 import { describe, expect, test } from "vitest"
-import { glu } from "../../src/kernels/glu.ts"
+import { glu, gluBackward } from "../../src/kernels/glu.ts"
 import { Run } from "../../src/kernels/run.ts"
+import type { Tensor } from "../../src/kernels/tensor.ts"
 import { expectClose } from "../helpers/compare.ts"
-import { compute, repeat, tensor, testDevice, uniform } from "../helpers/kernels.ts"
+import { expectSlope, gradients, readAll } from "../helpers/gradients.ts"
+import { compute, free, repeat, tensor, testDevice, uniform } from "../helpers/kernels.ts"
 import * as reference from "../reference/glu.ts"
 
 describe.each(["gelu_tanh", "silu"] as const)("glu %s", (activation) => {
@@ -50,6 +52,68 @@ describe.each(["gelu_tanh", "silu"] as const)("glu %s", (activation) => {
     )
     expect(() => glu(run, run.empty([2, 3]), run.empty([2, 3]), activation)).toThrow(
       new RangeError("glu: gate has rows of 3, expected a multiple of 4"),
+    )
+  })
+})
+
+describe.each(["gelu_tanh", "silu"] as const)("glu %s, backward", (activation) => {
+  const device = testDevice()
+
+  test.each([
+    [1, 4],
+    [5, 12],
+    [33, 172],
+    [1, 2048],
+    [3, 6912],
+  ])("is the slope of its definition for [%i, %i]", async (T, F) => {
+    const [gate, up, dy] = [uniform(T * F, 1, 6), uniform(T * F, 2), uniform(T * F, 3)]
+    const [g, u, output] = [gate, up, dy].map((data) => tensor(device(), [T, F], data)) as [Tensor, Tensor, Tensor]
+    const [dgate, dup] = await gradients(device(), (run) => glu(run, g, u, activation), output, [g, u])
+    const expected = reference.gluBackward(gate, up, dy, activation)
+    const what = `glu ${activation} [${T}, ${F}]`
+    expectClose(dgate!, expected.dgate, { relative: 1e-6 }, { what: `${what}, dgate` })
+    expectClose(dup!, expected.dup, { relative: 1e-6 }, { what: `${what}, dup` })
+    const byGate = { f: (gate: Float64Array) => reference.glu(gate, up, activation), x: gate, dy }
+    const byUp = { f: (up: Float64Array) => reference.glu(gate, up, activation), x: up, dy }
+    expectSlope(dgate!, byGate, 1e-6, { what: `${what}, dgate` })
+    expectSlope(dup!, byUp, 1e-6, { what: `${what}, dup` })
+  })
+
+  test("leaves no element out where there are more workgroups than one dimension has", async () => {
+    const [T, F, period] = [8200, 2048, 4 * 1021]
+    const part = uniform(period, 4)
+    const x = tensor(device(), [T, F], repeat(part, T * F))
+    const expected = reference.gluBackward(part, part, part, activation)
+    const run = new Run(device())
+    const { dgate, dup } = gluBackward(run, x, x, x, activation)
+    for (const [i, gradient] of (await readAll(device(), run, [dgate, dup])).entries()) {
+      const name = i === 0 ? "dgate" : "dup"
+      const block = gradient.slice(0, period)
+      expectClose(block, expected[name], { relative: 1e-6 }, { what: `glu block ${name}` })
+      expect(Buffer.compare(Buffer.from(gradient.buffer), Buffer.from(repeat(block, T * F).buffer))).toBe(0)
+    }
+    free(device(), x)
+  })
+
+  test("is right from the smallest to the largest inputs, and never NaN", async () => {
+    const sizes = [0, 1e-20, 1e-5, 0.1, 1, 5, 6, 8, 10, 20, 50, 79, 81, 87, 89, 100, 200, 1000, 1e4, 1e20, 3e38]
+    for (const size of sizes) {
+      const gate = Float32Array.of(size, -size, size * 0.9, -size * 0.9)
+      const [up, dy] = [Float32Array.of(1, 1, -1, 0.5), Float32Array.of(0.5, 1, 1, -1)]
+      const [g, u, output] = [gate, up, dy].map((data) => tensor(device(), [1, 4], data)) as [Tensor, Tensor, Tensor]
+      const [dgate, dup] = await gradients(device(), (run) => glu(run, g, u, activation), output, [g, u])
+      const expected = reference.gluBackward(gate, up, dy, activation)
+      const tolerance = { relative: 1e-6, absolute: 1e-30 }
+      expectClose(dgate!, expected.dgate, tolerance, { what: `glu ${activation} dgate at ${size}` })
+      expectClose(dup!, expected.dup, tolerance, { what: `glu ${activation} dup at ${size}` })
+    }
+  })
+
+  test("refuses dy of another shape", () => {
+    const run = new Run(device())
+    const x = run.empty([2, 8])
+    expect(() => gluBackward(run, x, x, run.empty([2, 4]), activation)).toThrow(
+      new RangeError("gluBackward: dy is [2, 4], expected [2, 8]"),
     )
   })
 })

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest"
-import { type RopeTables, rope, ropeTables } from "../../src/kernels/rope.ts"
+import { type RopeTables, rope, ropeBackward, ropeTables } from "../../src/kernels/rope.ts"
 import { Run } from "../../src/kernels/run.ts"
 import { expectClose } from "../helpers/compare.ts"
+import { expectSlope, gradients } from "../helpers/gradients.ts"
 import { compute, tensor, testDevice, uniform } from "../helpers/kernels.ts"
 import { readFixture } from "../helpers/safetensors_fixture.ts"
 import * as reference from "../reference/rope.ts"
@@ -82,5 +83,44 @@ describe("rope", () => {
     expect(() => rope(run, run.empty([3, 32]), tables, cursor)).toThrow(
       new RangeError("rope: x is [3, 32], expected [T, H, D]"),
     )
+  })
+})
+
+describe("rope, backward", () => {
+  const device = testDevice()
+
+  test.each([
+    { theta: 1e4, factor: 1 },
+    { theta: 1e6, factor: 8 },
+  ])("is the slope of its definition at any position, theta $theta, factor $factor", async (kind) => {
+    for (const D of [8, 64, 256]) {
+      const tables = ropeTables(device(), { headDim: D, ...kind }, 131_072)
+      for (const [T, H] of [
+        [1, 4],
+        [5, 1],
+        [33, 3],
+      ] as const) {
+        const [x, dy] = [uniform(T * H * D, 1), uniform(T * H * D, 2)]
+        const [input, output] = [tensor(device(), [T, H, D], x), tensor(device(), [T, H, D], dy)]
+        for (const position of [0, 250, 131_072 - T]) {
+          const cursor = tensor(device(), [2], Uint32Array.of(position, 0))
+          const [dx] = await gradients(device(), (run) => rope(run, input, tables, cursor), output, [input])
+          const rotation = { H, D, position, ...kind }
+          const what = `rope D ${D} at ${position}, dx`
+          expectClose(dx!, reference.ropeBackward(dy, rotation), { absolute: 1e-6 }, { what })
+          expectSlope(dx!, { f: (x) => reference.rope(x, rotation), x, dy }, 1e-6, { what })
+        }
+      }
+    }
+  })
+
+  test("turns back what rope has turned", async () => {
+    const tables = ropeTables(device(), { headDim: 64, theta: 1e4, factor: 1 }, 4096)
+    const x = uniform(5 * 2 * 64, 3)
+    const [input, cursor] = [tensor(device(), [5, 2, 64], x), tensor(device(), [2], Uint32Array.of(3000, 0))]
+    const back = await compute(device(), (run) => {
+      return ropeBackward(run, rope(run, input, tables, cursor), tables, cursor)
+    })
+    expectClose(back, x, { absolute: 1e-6 }, { what: "rope and back" })
   })
 })

@@ -9,6 +9,14 @@ export interface Attention {
   readonly softcap: number
   /** The position of q[0]; k[0] and v[0] are at position 0. */
   readonly position: number
+  /** The first position that each token may see, where that is not 0. */
+  readonly starts?: ArrayLike<number>
+}
+
+export interface Gradients {
+  readonly dq: Float64Array
+  readonly dk: Float64Array
+  readonly dv: Float64Array
 }
 
 /** Causal attention of q `[T, H, D]` over k, v `[S, G, D]`, which hold every position from 0 on. */
@@ -16,25 +24,73 @@ export function attend(
   q: ArrayLike<number>,
   k: ArrayLike<number>,
   v: ArrayLike<number>,
-  { H, G, D, window, scale, softcap, position }: Attention,
+  attention: Attention,
 ): Float64Array {
+  const { D } = attention
   const y = new Float64Array(q.length)
   for (let row = 0; row < q.length / D; row++) {
-    const last = position + Math.floor(row / H)
-    const first = window === 0 ? 0 : Math.max(0, last - window + 1)
-    const g = Math.floor((row % H) / (H / G))
-    const scores: number[] = []
-    for (let s = first; s <= last; s++) {
-      let score = 0
-      for (let d = 0; d < D; d++) score += q[row * D + d]! * k[(s * G + g) * D + d]! * scale
-      scores.push(softcap === 0 ? score : softcap * Math.tanh(score / softcap))
+    for (const { key, weight } of visible(q, k, row, attention)) {
+      for (let d = 0; d < D; d++) y[row * D + d]! += weight * v[key * D + d]!
     }
-    const highest = scores.reduce((a, b) => Math.max(a, b))
-    const weights = scores.map((score) => Math.exp(score - highest))
-    const total = weights.reduce((a, b) => a + b)
-    weights.forEach((weight, i) => {
-      for (let d = 0; d < D; d++) y[row * D + d]! += (weight / total) * v[((first + i) * G + g) * D + d]!
-    })
   }
   return y
+}
+
+/** Gradients of `sum(attend(q, k, v) * dy)`. */
+export function attendBackward(
+  q: ArrayLike<number>,
+  k: ArrayLike<number>,
+  v: ArrayLike<number>,
+  dy: ArrayLike<number>,
+  attention: Attention,
+): Gradients {
+  const { D, scale } = attention
+  const gradients = {
+    dq: new Float64Array(q.length),
+    dk: new Float64Array(k.length),
+    dv: new Float64Array(v.length),
+  }
+  for (let row = 0; row < q.length / D; row++) {
+    const keys = visible(q, k, row, attention)
+    const dweights = keys.map(({ key }) => dot(dy, row * D, v, key * D, D))
+    const mean = keys.reduce((sum, { weight }, i) => sum + weight * dweights[i]!, 0)
+    keys.forEach(({ key, weight, slope }, i) => {
+      const dscore = weight * (dweights[i]! - mean) * slope * scale
+      for (let d = 0; d < D; d++) {
+        gradients.dq[row * D + d]! += dscore * k[key * D + d]!
+        gradients.dk[key * D + d]! += dscore * q[row * D + d]!
+        gradients.dv[key * D + d]! += weight * dy[row * D + d]!
+      }
+    })
+  }
+  return gradients
+}
+
+/** The keys that row `t * H + h` of q sees: which row of k, its weight, and the slope of the cap at its score. */
+function visible(
+  q: ArrayLike<number>,
+  k: ArrayLike<number>,
+  row: number,
+  { H, G, D, window, scale, softcap, position, starts }: Attention,
+): { key: number; weight: number; slope: number }[] {
+  const t = Math.floor(row / H)
+  const last = position + t
+  const first = Math.max(starts?.[t] ?? 0, window === 0 ? 0 : last - window + 1)
+  const g = Math.floor((row % H) / (H / G))
+  const keys = Array.from({ length: last - first + 1 }, (_, i) => (first + i) * G + g)
+  const raw = keys.map((key) => dot(q, row * D, k, key * D, D) * scale)
+  const scores = raw.map((score) => (softcap === 0 ? score : softcap * Math.tanh(score / softcap)))
+  const highest = scores.reduce((a, b) => Math.max(a, b))
+  const total = scores.reduce((sum, score) => sum + Math.exp(score - highest), 0)
+  return keys.map((key, i) => ({
+    key,
+    weight: Math.exp(scores[i]! - highest) / total,
+    slope: softcap === 0 ? 1 : 1 / Math.cosh(raw[i]! / softcap) ** 2,
+  }))
+}
+
+function dot(a: ArrayLike<number>, atA: number, b: ArrayLike<number>, atB: number, n: number): number {
+  let sum = 0
+  for (let i = 0; i < n; i++) sum += a[atA + i]! * b[atB + i]!
+  return sum
 }

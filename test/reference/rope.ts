@@ -26,3 +26,18 @@ export function rope(x: ArrayLike<number>, rotation: Rotation): Float64Array {
   }
   return y
 }
+
+/** Gradient of `sum(rope(x) * dy)`: the transposed rotation of each pair. */
+export function ropeBackward(dy: ArrayLike<number>, rotation: Rotation): Float64Array {
+  const { H, D, position } = rotation
+  const dx = new Float64Array(dy.length)
+  for (let head = 0; head < dy.length; head += D) {
+    for (let j = 0; j < D / 2; j++) {
+      const turn = angle(position + Math.floor(head / (H * D)), j, rotation)
+      const [dy1, dy2] = [dy[head + j]!, dy[head + j + D / 2]!]
+      dx[head + j] = dy1 * Math.cos(turn) + dy2 * Math.sin(turn)
+      dx[head + j + D / 2] = dy2 * Math.cos(turn) - dy1 * Math.sin(turn)
+    }
+  }
+  return dx
+}

@@ -1,0 +1,14 @@
+// y = 0, element by element.
+//   y [n]
+// One invocation per four elements.
+override WORKGROUP: u32 = 64;
+struct Params { n4: u32 }
+@group(0) @binding(0) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(1) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let i = (group.y * groups.x + group.x) * WORKGROUP + lane;
+  if (i < params.n4) { y[i] = vec4<f32>(0.0); }
+}
