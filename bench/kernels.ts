@@ -1,6 +1,5 @@
 // Times each kernel at the shapes of Gemma 3 270M and appends a row to bench/results. Usage:
 //   npm run bench:kernels -- [--device auto|gpu|software|lavapipe|swiftshader]
-import { execFileSync } from "node:child_process"
 import { appendFile, mkdir } from "node:fs/promises"
 import { parseArgs } from "node:util"
 import type { DeviceKind } from "../src/index.ts"
@@ -17,6 +16,7 @@ import { resetSampleState, sample, sampleState } from "../src/kernels/sample.ts"
 import type { Dtype, Tensor } from "../src/kernels/tensor.ts"
 import { findNodeAdapter } from "../src/platform/node_adapter.ts"
 import { copyBandwidth } from "./bandwidth.ts"
+import { commit } from "./commit.ts"
 
 const { values } = parseArgs({ options: { device: { type: "string", default: "auto" } } })
 const device = await Device.open(await findNodeAdapter(values.device as DeviceKind))
@@ -166,7 +166,7 @@ for (const T of [1, 128]) {
   }
 }
 const result = {
-  commit: execFileSync("git", ["describe", "--always", "--dirty"], { encoding: "utf8" }).trim(),
+  commit: commit(),
   date: new Date().toISOString(),
   runtime: `node ${process.versions.node}`,
   device: device.description,

@@ -1,6 +1,5 @@
 // Measures load, prefill and decode, and appends a row per model to bench/results. Usage:
 //   npm run bench -- [--device auto|gpu|software|lavapipe|swiftshader] [--models storyteller,270m] [--repeats 3]
-import { execFileSync } from "node:child_process"
 import { appendFile, mkdir, rm } from "node:fs/promises"
 import { cpus } from "node:os"
 import { parseArgs } from "node:util"
@@ -10,6 +9,7 @@ import { kvCacheBytesFormula } from "../src/model/cost.ts"
 import { findNodeAdapter } from "../src/platform/node_adapter.ts"
 import { writeRandom270m } from "../test/helpers/random_270m.ts"
 import { copyBandwidth } from "./bandwidth.ts"
+import { commit } from "./commit.ts"
 
 const { values } = parseArgs({
   options: {
@@ -71,7 +71,7 @@ async function measure(model: string, folder: string | undefined, copyRate: numb
   const bytesPerToken = lm.memory.weights + kvCacheBytesFormula(lm.config, 33 + DECODE_TOKENS / 2, 4)
   const decodeSpread = spread(decode)
   const row = {
-    commit: execFileSync("git", ["describe", "--always", "--dirty"], { encoding: "utf8" }).trim(),
+    commit: commit(),
     date: new Date().toISOString(),
     runtime: `node ${process.versions.node}`,
     device: lm.device.description,
