@@ -61,6 +61,16 @@ describe.each(["tiny-gemma1", "tiny-gemma2", "tiny-gemma3"])("lossAndGradients o
     await expect(lm.lossAndGradients(ids, { wrt: ["model.nothing"] })).rejects.toThrow(/wrt is model.nothing/)
   })
 
+  test("refuse labels that cannot be meant", async () => {
+    const refused = (labels: number[]) => expect(lm.lossAndGradients([2, 3, 4], { labels })).rejects
+    await refused([2, 3]).toThrow("lossAndGradients: labels has 2 entries, expected 3 as ids")
+    await refused([2, 3, 100_000]).toThrow(/label is 100000, expected -100 or 0 to/)
+    await refused([2, -100, -100]).toThrow(/labels has no target, expected at least one/)
+    await expect(lm.lossAndGradients([])).rejects.toThrow(/prompt: is empty/)
+    const long = Array.from({ length: 40 }, () => 5)
+    await expect(lm.lossAndGradients([long, long])).rejects.toThrow(/batch has 80 tokens, expected at most the context/)
+  })
+
   test("leave no GPU bytes behind, and generate works afterwards as before", async () => {
     const run = async () => {
       const answer = lm.generate(ids, { temperature: 0, maxTokens: 8, ignoreEos: true })
