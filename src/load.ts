@@ -1,10 +1,10 @@
 import type { DownloadProgress } from "./hub/progress.ts"
 import { Device, type DeviceOptions } from "./kernels/device.ts"
-import { type Checkpoint, openCheckpoint } from "./model/checkpoint.ts"
+import { type Checkpoint, openCheckpoint, type Weight } from "./model/checkpoint.ts"
 import { kvCacheBytes } from "./model/cost.ts"
 import { Model } from "./model/model.ts"
 import { type Folder, filesFolder, readJson, readText } from "./model/source.ts"
-import type { UploadProgress } from "./model/upload.ts"
+import type { UploadOptions, UploadProgress } from "./model/upload.ts"
 import type { DeviceKind, Platform } from "./platform/platform.ts"
 import { LanguageModel } from "./session.ts"
 import { createTokenizer, type Tokenizer } from "./tokenizer/tokenizer.ts"
@@ -32,6 +32,8 @@ export interface LoadOptions extends OpenModelOptions {
   readonly context?: number
   /** Tokens of a prompt that go through the model at once; 128 by default. */
   readonly chunk?: number
+  /** `f32` widens the weights on the GPU, as training all of them needs; by default they stay as they are stored. */
+  readonly dtype?: UploadOptions["dtype"]
   /** `default` asks for WebGPU's default limits instead of the adapter's, as the smallest devices have. */
   readonly limits?: DeviceOptions["limits"]
 }
@@ -69,7 +71,8 @@ export function createApi(platform: Platform): { load: Load; open: Open } {
       const device = await Device.open(found, { limits: options.limits })
       try {
         const onProgress = (progress: UploadProgress) => options.onProgress?.({ phase: "upload", ...progress })
-        const model = await Model.load(device, checkpoint, { context, chunk, onProgress, signal: options.signal })
+        const { dtype, signal } = options
+        const model = await Model.load(device, checkpoint, { context, chunk, dtype, onProgress, signal })
         return new LanguageModel(model, checkpoint.folder.name, tokenizer, checkpoint.generation)
       } catch (error) {
         device.dispose()
@@ -90,12 +93,14 @@ export function createApi(platform: Platform): { load: Load; open: Open } {
  */
 export function loadBytes(
   { config, weights }: Checkpoint,
-  { context, chunk }: Pick<LoadOptions, "context" | "chunk"> = {},
+  { context, chunk, dtype }: Pick<LoadOptions, "context" | "chunk" | "dtype"> = {},
 ): LoadBytes {
   const { maxPositions } = config
   const positions = integer("context", context ?? Math.min(DEFAULT_CONTEXT, maxPositions), 2, maxPositions, MODEL_LIMIT)
   const atOnce = integer("chunk", chunk ?? DEFAULT_CHUNK, 1, 65535)
-  const stored = [...weights.values()].reduce((sum, { info }) => sum + info.end - info.start, 0)
+  const bytes = ({ info, spec }: Weight) =>
+    dtype === "f32" ? spec.shape.reduce((product, extent) => product * extent, 4) : info.end - info.start
+  const stored = [...weights.values()].reduce((sum, weight) => sum + bytes(weight), 0)
   const cache = kvCacheBytes(config, positions, { chunk: atOnce, bytesPerElement: CACHE_ELEMENT_BYTES })
   return { context: positions, chunk: atOnce, weights: stored, cache, total: stored + cache }
 }

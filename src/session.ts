@@ -12,6 +12,8 @@ export type Prompt = string | readonly Message[] | readonly number[]
 export interface GradientOptions {
   readonly labels?: readonly number[] | readonly (readonly number[])[]
   readonly wrt?: readonly string[]
+  /** Compute again what each layer needs for its gradients instead of keeping it: less memory, more time. */
+  readonly recompute?: boolean
 }
 
 /** What a model makes of a text. */
@@ -123,7 +125,7 @@ export class LanguageModel {
    */
   async lossAndGradients(
     ids: readonly number[] | readonly (readonly number[])[],
-    { labels = ids, wrt }: GradientOptions = {},
+    { labels = ids, wrt, recompute }: GradientOptions = {},
   ): Promise<LossAndGradients> {
     this.#check()
     const sequences = batch(ids).map((each, i) => ({ ids: this.encode(each), labels: batch(labels)[i] ?? [] }))
@@ -156,7 +158,7 @@ export class LanguageModel {
         `lossAndGradients: wrt is ${unknown}, expected a parameter such as ${[...variables.keys()][0]}`,
       )
     }
-    return this.#exclusive(() => this.#model.lossAndGradients(sequences, names))
+    return this.#exclusive(() => this.#model.lossAndGradients(sequences, names, { recompute }))
   }
 
   /**

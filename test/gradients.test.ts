@@ -52,6 +52,13 @@ describe.each(["tiny-gemma1", "tiny-gemma2", "tiny-gemma3"])("lossAndGradients o
     hold("grad_batch", loss, gradients)
   })
 
+  test("are the same to the bit when each layer is computed again", async () => {
+    const kept = await lm.lossAndGradients([ids, ids_b])
+    const again = await lm.lossAndGradients([ids, ids_b], { recompute: true })
+    expect(again.loss).toBe(kept.loss)
+    for (const [name, gradient] of kept.gradients) expect(again.gradients.get(name), name).toEqual(gradient)
+  })
+
   test("give only what is asked for", async () => {
     const wrt = ["model.layers.1.self_attn.k_proj.weight"]
     const all = await lm.lossAndGradients(ids)

@@ -1,5 +1,5 @@
-// dweight[v] = scale * sum of dx[t] over the t with ids[t] = v, for v in rows [first_row, first_row + rows). Rows of ids
-// that do not occur are left as they are: zero.
+// dweight[v] += scale * sum of dx[t] over the t with ids[t] = v, for v in rows [first_row, first_row + rows). Rows of ids
+// that do not occur are left as they are.
 //   ids [T]   links [T, (earlier, later)] of embed_backward_links   dx [T, C]   dweight [rows, C]
 // One invocation per token and four columns. Those of an id's first token follow its links and write its row.
 override WORKGROUP: u32 = 64;
@@ -18,5 +18,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (row >= params.rows) { return; }
   var sum = vec4<f32>(0.0);
   for (var t = id.y; t < params.T; t = links[t].y) { sum += dx[t * params.C4 + c]; }
-  dweight[row * params.C4 + c] = sum * params.scale;
+  dweight[row * params.C4 + c] += sum * params.scale;
 }

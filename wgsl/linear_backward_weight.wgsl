@@ -1,8 +1,8 @@
-// dweight[first_row + n, c] = sum_t dy[t, first_column + n] * x[t, c] for n < rows, a tile of 4 rows x 8 columns per
-// invocation.
+// dweight[first_row + n, c] = sum_t dy[t, first_column + n] * x[t, c] for n < rows, or += where accumulate is not 0; a tile of
+// 4 rows x 8 columns per invocation.
 //   dy [T, N]   x [T, C]   dweight [first_row + rows or more, C]
 // A matrix in several parts takes a dispatch per part, each reading its own columns of dy.
-struct Params { T: u32, C4: u32, N: u32, first_column: u32, first_row: u32, rows: u32 }
+struct Params { T: u32, C4: u32, N: u32, first_column: u32, first_row: u32, rows: u32, accumulate: u32 }
 @group(0) @binding(0) var<storage, read> dy: array<f32>;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> dweight: array<vec4<f32>>;
@@ -10,7 +10,8 @@ struct Params { T: u32, C4: u32, N: u32, first_column: u32, first_row: u32, rows
 
 fn store(n: u32, c: u32, value: vec4<f32>) {
   if (n >= params.rows || c >= params.C4) { return; }
-  dweight[(params.first_row + n) * params.C4 + c] = value;
+  let i = (params.first_row + n) * params.C4 + c;
+  dweight[i] = select(value, dweight[i] + value, params.accumulate != 0u);
 }
 
 @compute @workgroup_size(8, 8)

@@ -7,7 +7,7 @@ import {
   cache_write,
 } from "./shaders.ts"
 import { expectDtype, expectShape, heads } from "./shape.ts"
-import { rowSlice, type Tensor } from "./tensor.ts"
+import type { Tensor } from "./tensor.ts"
 
 /** Keys and values of one layer: position s lies in slot `s % capacity`. */
 export interface KvCache {
@@ -35,7 +35,6 @@ export const MAX_HEAD_DIM = 256
 
 /**
  * Puts the keys and values of positions `cursor[0] + t` into the cache.
- * On a tape the position must be 0, and a cache may be written once: layers have their own.
  *
  * @param k `[T, G, D]`
  * @param v `[T, G, D]`
@@ -49,8 +48,6 @@ export function cacheWrite(run: Run, k: Tensor, v: Tensor, cache: KvCache, curso
   const row4 = (G * D) / 4
   const buffers = { k, v, cursor, k_cache: cache.k, v_cache: cache.v }
   run.dispatch(cache_write, buffers, { row4, capacity }, [Math.ceil(row4 / 64), T])
-  run.tape?.record(cache.k, (dk) => [[k, rowSlice(dk, 0, T)]])
-  run.tape?.record(cache.v, (dv) => [[v, rowSlice(dv, 0, T)]])
 }
 
 /**

@@ -20,26 +20,28 @@ export function embed(run: Run, ids: Tensor, weight: Matrix, scale: number): Ten
     const params = { T, C4: C / 4, first_row: part.firstRow, rows: part.rows, scale }
     run.dispatch(kernel, { ids, weight: part.tensor, x }, params, [Math.ceil(C / 4 / 64), T])
   }
-  run.tape?.record(x, (dx) => [[weight, embedBackward(run, ids, dx, V, scale)]])
+  run.tape?.record(x, (dx, sums) => [[weight, embedBackward(run, ids, dx, V, scale, sums(weight))]])
   return x
 }
 
 /**
  * Gradient of `embed`: `dweight[v] = scale * sum of dx[t] over the t with ids[t] = v`, in the order of t.
  *
- * @param ids `[T]`, u32
- * @param dx  `[T, C]`
- * @returns   `[V, C]`
+ * @param ids  `[T]`, u32
+ * @param dx   `[T, C]`
+ * @param onto `[V, C]`, what to add it to in place; a new matrix without
+ * @returns    `[V, C]`
  */
-export function embedBackward(run: Run, ids: Tensor, dx: Tensor, V: number, scale: number): Matrix {
+export function embedBackward(run: Run, ids: Tensor, dx: Tensor, V: number, scale: number, onto?: Matrix): Matrix {
   expectDtype("embedBackward", "ids", ids, "u32")
   const [T, C] = rows("embedBackward", "dx", dx)
   expectShape("embedBackward", "ids", ids, [T])
   const links = run.empty([T, 2], "u32")
   run.dispatch(embed_backward_links, { ids, links }, { T }, [Math.ceil(T / 64)])
-  const dweight = run.emptyMatrix([V, C])
+  if (onto) expectShape("embedBackward", "onto", onto, [V, C])
+  const dweight = onto ?? run.emptyMatrix([V, C])
   for (const part of dweight.parts) {
-    zero(run, part.tensor)
+    if (!onto) zero(run, part.tensor)
     const params = { T, C4: C / 4, first_row: part.firstRow, rows: part.rows, scale }
     run.dispatch(embed_backward, { ids, links, dx, dweight: part.tensor }, params, [Math.ceil(C / 4 / 64), T])
   }

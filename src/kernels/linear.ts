@@ -24,10 +24,13 @@ export function linear(run: Run, x: Tensor, weight: Matrix): Tensor {
       run.dispatch(tiled, buffers, params, [Math.ceil(rows / 32), Math.ceil(T / 32)])
     }
   }
-  run.tape?.record(y, (dy) => [
-    [x, linearBackwardInput(run, dy, weight)],
-    [weight, linearBackwardWeight(run, dy, x)],
-  ])
+  run.tape?.record(y, (dy, sums) => {
+    const dweight = sums(weight)
+    return [
+      [x, linearBackwardInput(run, dy, weight)],
+      [weight, linearBackwardWeight(run, dy, x, dweight && { dweight, firstRow: 0, add: true })],
+    ]
+  })
   return y
 }
 
@@ -57,25 +60,34 @@ export function linearBackwardInput(run: Run, dy: Tensor, weight: Matrix, onto?:
  *
  * @param dy   `[T, N]`
  * @param x    `[T, C]`
- * @param into where to put it: rows `[firstRow, firstRow + N)` of a matrix of width C; a new matrix without
+ * @param into where to put it, or to add it where `add` says so: rows `[firstRow, firstRow + N)` of a matrix of width C;
+ *             a new matrix without
  * @returns    `[N, C]`, or the matrix given
  */
 export function linearBackwardWeight(
   run: Run,
   dy: Tensor,
   x: Tensor,
-  into?: { readonly dweight: Matrix; readonly firstRow: number },
+  into?: { readonly dweight: Matrix; readonly firstRow: number; readonly add: boolean },
 ): Matrix {
   const [T, C] = rows("linearBackwardWeight", "x", x)
   const N = dy.shape[1] ?? 0
   expectShape("linearBackwardWeight", "dy", dy, [T, N])
-  const { dweight, firstRow } = into ?? { dweight: run.emptyMatrix([N, C]), firstRow: 0 }
+  const { dweight, firstRow, add } = into ?? { dweight: run.emptyMatrix([N, C]), firstRow: 0, add: false }
   expectShape("linearBackwardWeight", "dweight", dweight, [Math.max(dweight.shape[0], firstRow + N), C])
   for (const part of dweight.parts) {
     const from = Math.max(firstRow, part.firstRow)
     const rows = Math.min(firstRow + N, part.firstRow + part.rows) - from
     if (rows <= 0) continue
-    const params = { T, C4: C / 4, N, first_column: from - firstRow, first_row: from - part.firstRow, rows }
+    const params = {
+      T,
+      C4: C / 4,
+      N,
+      first_column: from - firstRow,
+      first_row: from - part.firstRow,
+      rows,
+      accumulate: add ? 1 : 0,
+    }
     const workgroups = [Math.ceil(C / 64), Math.ceil(rows / 32)] as const
     run.dispatch(linear_backward_weight, { dy, x, dweight: part.tensor }, params, workgroups)
   }

@@ -44,13 +44,14 @@ export function linearCrossEntropy(
     scores = crossEntropyBlock(run, linear(run, x, part), targets, block, scores)
   }
   const { softmax, loss } = scores!
-  run.tape?.record(loss, (dloss) => {
-    const dweight = run.emptyMatrix([V, C])
+  run.tape?.record(loss, (dloss, sums) => {
+    const sum = sums(weight)
+    const dweight = sum ?? run.emptyMatrix([V, C])
     let dx: Tensor | undefined
     for (const { part, block } of blocks) {
       const dlogits = crossEntropyBackward(run, linear(run, x, part), targets, softmax, dloss, block)
       dx = linearBackwardInput(run, dlogits, part, dx)
-      linearBackwardWeight(run, dlogits, x, { dweight, firstRow: block.first })
+      linearBackwardWeight(run, dlogits, x, { dweight, firstRow: block.first, add: sum !== undefined })
     }
     return [
       [x, dx!],

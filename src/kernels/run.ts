@@ -47,15 +47,37 @@ export class ScratchPool {
  */
 export class Run {
   readonly device: Device
-  /** Where ops record their backward, if gradients will be asked for. */
-  readonly tape: Tape | undefined
+  #tape: Tape | undefined
   readonly #dispatches: Dispatch[] = []
   readonly #scratch = new Set<Storage>()
   readonly #kept: Storage[] = []
 
   constructor(device: Device, tape?: Tape) {
     this.device = device
-    this.tape = tape
+    this.#tape = tape
+  }
+
+  /** Where ops record their backward, if gradients will be asked for. */
+  get tape(): Tape | undefined {
+    return this.#tape
+  }
+
+  /** Records what `work` does on another tape, or on none. */
+  on<T>(tape: Tape | undefined, work: () => T): T {
+    const before = this.#tape
+    this.#tape = tape
+    try {
+      return work()
+    } finally {
+      this.#tape = before
+    }
+  }
+
+  /** GPU bytes that a plan would take for scratch and results. */
+  get bytes(): number {
+    const slots = assignSlots(lifetimes(this.#live(), this.#scratch))
+    const kept = this.#kept.reduce((sum, storage) => sum + storage.byteLength, 0)
+    return slots.reduce((sum, slot) => sum + slot.size, kept)
   }
 
   /** A tensor for results within this run. Its memory is recycled after its last use. */

@@ -2,28 +2,30 @@ import { add } from "../kernels/add.ts"
 import { attend, cacheWrite, type KvCache } from "../kernels/attend.ts"
 import { embed } from "../kernels/embed.ts"
 import { glu } from "../kernels/glu.ts"
-import { linear } from "../kernels/linear.ts"
+import { linear as product } from "../kernels/linear.ts"
+import { recompute } from "../kernels/recompute.ts"
 import { rmsNorm } from "../kernels/rms_norm.ts"
 import { type RopeTables, rope } from "../kernels/rope.ts"
 import type { Run } from "../kernels/run.ts"
 import { softcap } from "../kernels/softcap.ts"
 import { type Matrix, type Tensor, view } from "../kernels/tensor.ts"
 import type { LayerConfig, ModelConfig } from "./config.ts"
+import { type Linear, linear } from "./linear.ts"
 
 /** Weights of one layer, by the fields of weights.ts. */
 export interface BlockWeights {
   readonly preAttention: Tensor
   readonly attention: {
-    readonly q: Matrix
-    readonly k: Matrix
-    readonly v: Matrix
-    readonly o: Matrix
+    readonly q: Linear
+    readonly k: Linear
+    readonly v: Linear
+    readonly o: Linear
     readonly qNorm?: Tensor
     readonly kNorm?: Tensor
   }
   readonly postAttention?: Tensor
   readonly preMlp: Tensor
-  readonly mlp: { readonly gate: Matrix; readonly up: Matrix; readonly down: Matrix }
+  readonly mlp: { readonly gate: Linear; readonly up: Linear; readonly down: Linear }
   readonly postMlp?: Tensor
 }
 
@@ -37,7 +39,8 @@ export interface ModelWeights {
 
 /** What a layer knows beyond its weights: where it is in the sequence and what came before. */
 export interface LayerState {
-  readonly cache: KvCache
+  /** Absent where the whole sequence goes through at once, as in training. */
+  readonly cache?: KvCache
   readonly rope: RopeTables
   /** `[2]`, u32: the position of the first token, and a count that layers do not use. */
   readonly cursor: Tensor
@@ -62,10 +65,10 @@ function attention(
   const q = rotate(norm(linear(run, x, w.q), w.qNorm), H)
   const k = rotate(norm(linear(run, x, w.k), w.kNorm), G)
   const v = view(linear(run, x, w.v), [T, G, D])
-  cacheWrite(run, k, v, cache, cursor)
+  if (cache) cacheWrite(run, k, v, cache, cursor)
   const scores = { scale: config.attentionScale, softcap: config.attentionSoftcap ?? 0 }
   const options = { window: layer.window ?? 0, ...scores, starts }
-  const a = attend(run, q, cache, cursor, options) // [T, H, D]
+  const a = attend(run, q, cache ?? { k, v }, cursor, options) // [T, H, D]
   return linear(run, view(a, [T, H * D]), w.o)
 }
 
@@ -94,11 +97,17 @@ export function block(
   return add(run, h, norm(m, w.postMlp))
 }
 
+export interface ForwardOptions {
+  /** Sees the residual stream: the scaled embedding, then the output of each layer. */
+  readonly onState?: (x: Tensor) => void
+  /** On a tape: keep only what goes from layer to layer, and record the rest again for the backward pass. */
+  readonly recompute?: boolean
+}
+
 /**
  * The model up to its head: `[T]` ids to `[T, C]` after the final norm.
  *
  * @param states one per layer
- * @param onState sees the residual stream: the scaled embedding, then the output of each layer
  */
 export function forward(
   run: Run,
@@ -106,12 +115,13 @@ export function forward(
   weights: ModelWeights,
   ids: Tensor,
   states: readonly LayerState[],
-  onState: (x: Tensor) => void = () => {},
+  { onState = () => {}, recompute: again = false }: ForwardOptions = {},
 ): Tensor {
   let x = embed(run, ids, weights.embedding, config.embeddingScale)
   onState(x)
   weights.layers.forEach((w, i) => {
-    x = block(run, config, config.layers[i]!, w, x, states[i]!)
+    const layer = (x: Tensor) => block(run, config, config.layers[i]!, w, x, states[i]!)
+    x = again ? recompute(run, x, layer) : layer(x)
     onState(x)
   })
   return rmsNorm(run, x, weights.norm, normOptions(config))
@@ -119,7 +129,7 @@ export function forward(
 
 /** Logits `[T, V]` of normed hidden states `[T, C]`. */
 export function head(run: Run, config: ModelConfig, weights: ModelWeights, x: Tensor): Tensor {
-  const logits = linear(run, x, weights.head ?? weights.embedding)
+  const logits = product(run, x, weights.head ?? weights.embedding)
   return config.finalSoftcap === null ? logits : softcap(run, logits, config.finalSoftcap)
 }
 

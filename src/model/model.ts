@@ -1,7 +1,5 @@
 import { crossEntropy } from "../kernels/cross_entropy.ts"
 import type { Device } from "../kernels/device.ts"
-import { IGNORED, linearCrossEntropy } from "../kernels/linear_cross_entropy.ts"
-import { ropeTables } from "../kernels/rope.ts"
 import { type Plan, Run, ScratchPool } from "../kernels/run.ts"
 import { type SampleState, sample, sampleState } from "../kernels/sample.ts"
 import { Tape, type Variable } from "../kernels/tape.ts"
@@ -10,6 +8,16 @@ import { createCaches, expectCacheFits } from "./cache.ts"
 import type { Checkpoint } from "./checkpoint.ts"
 import { embeddingScaleFor, type ModelConfig } from "./config.ts"
 import { forward, head, type LayerState, type ModelWeights } from "./gemma.ts"
+import {
+  freeInputs,
+  type Labelled,
+  type LossOptions,
+  lossInputs,
+  pack,
+  ropesOf,
+  sequenceLoss,
+  writeInputs,
+} from "./loss.ts"
 import { type Uploaded, type UploadOptions, uploadWeights } from "./upload.ts"
 
 /** An array read back from the GPU, row-major. */
@@ -23,12 +31,6 @@ export interface ModelOptions {
   readonly context: number
   /** Tokens of a prompt that go through the model at once. */
   readonly chunk: number
-}
-
-/** A sequence and what each position should have been, -100 for no target; position t is scored on `labels[t + 1]`. */
-export interface Labelled {
-  readonly ids: readonly number[]
-  readonly labels: readonly number[]
 }
 
 export interface LossAndGradients {
@@ -51,7 +53,7 @@ export class Model {
   readonly state: SampleState
   /** Weights by the checkpoint's names. */
   readonly variables: ReadonlyMap<string, Variable>
-  readonly #weights: ModelWeights
+  readonly weights: ModelWeights
   readonly #states: readonly LayerState[]
   readonly #ids: Tensor
   readonly #pool: ScratchPool
@@ -72,27 +74,22 @@ export class Model {
     this.config = config
     this.context = context
     this.chunk = Math.min(chunk, context)
-    this.#weights = uploaded.weights
+    this.weights = uploaded.weights
     this.variables = uploaded.variables
     this.#pool = new ScratchPool(device)
     this.#ids = device.tensor("scratch", [this.chunk], "u32")
     this.state = sampleState(device, { V: config.vocabSize, context })
-    const tables = new Map<string, ReturnType<typeof ropeTables>>()
+    const ropes = ropesOf(device, config, context)
     const caches = createCaches(device, config, context, this.chunk)
-    this.#states = config.layers.map(({ rope }, i) => {
-      const key = `${rope.theta} ${rope.factor}`
-      const table = tables.get(key) ?? ropeTables(device, { headDim: config.headDim, ...rope }, context)
-      tables.set(key, table)
-      return { cache: caches[i]!, rope: table, cursor: this.state.cursor }
-    })
+    this.#states = ropes.map((rope, i) => ({ cache: caches[i]!, rope, cursor: this.state.cursor }))
   }
 
   /** The dispatches of one decode step: the token in `state.ids` to its successor. */
   get decodePlan(): Plan {
     if (!this.#decodePlan) {
       const run = new Run(this.device)
-      const x = forward(run, this.config, this.#weights, this.state.ids, this.#states)
-      sample(run, head(run, this.config, this.#weights, x), this.state)
+      const x = forward(run, this.config, this.weights, this.state.ids, this.#states)
+      sample(run, head(run, this.config, this.weights, x), this.state)
       this.#decodePlan = run.plan(this.#pool)
     }
     return this.#decodePlan
@@ -125,7 +122,7 @@ export class Model {
     for await (const { from, x } of this.#hidden(ids)) {
       const skip = first - from
       if (skip >= x.shape[0]!) continue
-      const values = await this.#read((run) => head(run, this.config, this.#weights, x))
+      const values = await this.#read((run) => head(run, this.config, this.weights, x))
       data.set(values.subarray(Math.max(0, skip) * V), Math.max(0, -skip) * V)
     }
     return { data, shape: [last, V] }
@@ -147,7 +144,7 @@ export class Model {
           targets,
           Uint32Array.from({ length: T }, (_, i) => ids[from + i + 1] ?? 0),
         )
-        const logits = (run: Run) => head(run, this.config, this.#weights, x)
+        const logits = (run: Run) => head(run, this.config, this.weights, x)
         data.set(await this.#read((run) => crossEntropy(run, logits(run), targets)), from)
       } finally {
         this.device.free(targets.storage.buffer!)
@@ -169,7 +166,9 @@ export class Model {
       const run = new Run(this.device)
       const kept: Tensor[] = []
       const idsTensor = rowSlice(this.#ids, 0, tokens.length)
-      const normed = forward(run, this.config, this.#weights, idsTensor, this.#states, (x) => kept.push(run.keep(x)))
+      const normed = forward(run, this.config, this.weights, idsTensor, this.#states, {
+        onState: (x) => kept.push(run.keep(x)),
+      })
       kept.push(run.keep(normed))
       const plan = run.plan(this.#pool)
       try {
@@ -188,30 +187,23 @@ export class Model {
    *
    * @param wrt names of `variables`
    */
-  async lossAndGradients(sequences: readonly Labelled[], wrt: readonly string[]): Promise<LossAndGradients> {
+  async lossAndGradients(
+    sequences: readonly Labelled[],
+    wrt: readonly string[],
+    options: LossOptions = {},
+  ): Promise<LossAndGradients> {
     const { device, config } = this
-    const { ids, targets, starts } = pack(sequences)
-    const T = ids.length
-    const count = targets.filter((target) => target !== IGNORED).length
-    const inputs: Tensor[] = []
-    const input = (data: Uint32Array<ArrayBuffer> | Float32Array<ArrayBuffer>, dtype: "u32" | "f32"): Tensor => {
-      const x = device.tensor("scratch", [T], dtype)
-      inputs.push(x)
-      device.write(x, data)
-      return x
-    }
+    const packed = pack(sequences)
+    const T = packed.ids.length
+    const inputs = lossInputs(device, config, T)
+    const dloss = device.tensor("scratch", [T])
     let plan: Plan | undefined
     try {
+      writeInputs(device, inputs, packed)
+      device.write(dloss, new Float32Array(T).fill(1 / packed.count))
       const tape = new Tape()
       const run = new Run(device, tape)
-      const kv = () => run.empty([T, config.numKvHeads, config.headDim])
-      const packed = input(starts, "u32")
-      const states = this.#states.map((state) => ({ ...state, cache: { k: kv(), v: kv() }, starts: packed }))
-      device.write(this.state.cursor, Uint32Array.of(0, 0))
-      const x = forward(run, config, this.#weights, input(ids, "u32"), states)
-      const table = this.#weights.head ?? this.#weights.embedding
-      const loss = run.keep(linearCrossEntropy(run, x, table, input(targets, "u32"), { softcap: config.finalSoftcap }))
-      const dloss = input(new Float32Array(T).fill(1 / count), "f32")
+      const loss = run.keep(sequenceLoss(run, config, this.weights, inputs, options))
       const variables = wrt.map((name) => this.variables.get(name)!)
       const gradients = tape
         .gradients(run, loss, dloss, variables)
@@ -230,10 +222,11 @@ export class Model {
         }
         read.set(name, data)
       }
-      return { loss: losses.reduce((sum, value) => sum + value, 0) / count, gradients: read }
+      return { loss: losses.reduce((sum, value) => sum + value, 0) / packed.count, gradients: read }
     } finally {
       plan?.dispose()
-      for (const x of inputs) device.free(x.storage.buffer!)
+      freeInputs(device, inputs)
+      device.free(dloss.storage.buffer!)
     }
   }
 
@@ -254,7 +247,7 @@ export class Model {
     for (const { at, tokens } of this.#chunks(ids)) {
       this.#place(tokens, at)
       const run = new Run(this.device)
-      const x = run.keep(forward(run, this.config, this.#weights, rowSlice(this.#ids, 0, tokens.length), this.#states))
+      const x = run.keep(forward(run, this.config, this.weights, rowSlice(this.#ids, 0, tokens.length), this.#states))
       const plan = run.plan(this.#pool)
       try {
         plan.submit()
@@ -282,7 +275,7 @@ export class Model {
 
   #planChunk(T: number): Plan {
     const run = new Run(this.device)
-    forward(run, this.config, this.#weights, rowSlice(this.#ids, 0, T), this.#states)
+    forward(run, this.config, this.weights, rowSlice(this.#ids, 0, T), this.#states)
     return run.plan(this.#pool)
   }
 
@@ -294,22 +287,6 @@ export class Model {
   *#chunks(ids: readonly number[]): Generator<{ at: number; tokens: readonly number[] }> {
     for (let at = 0; at < ids.length; at += this.chunk) yield { at, tokens: ids.slice(at, at + this.chunk) }
   }
-}
-
-/** Sequences behind one another: their ids, the next token of each position, and where each position's sequence begins. */
-function pack(sequences: readonly Labelled[]) {
-  const starts: number[] = []
-  const targets: number[] = []
-  for (const { ids, labels } of sequences) {
-    const start = starts.length
-    for (const t of ids.keys()) {
-      const next = labels[t + 1]
-      starts.push(start)
-      targets.push(next === undefined || next === -100 ? IGNORED : next)
-    }
-  }
-  const ids = Uint32Array.from(sequences.flatMap((sequence) => sequence.ids))
-  return { ids, targets: Uint32Array.from(targets), starts: Uint32Array.from(starts) }
 }
 
 function parts(gradient: Variable): Tensor[] {

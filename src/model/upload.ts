@@ -1,6 +1,7 @@
 import type { Device } from "../kernels/device.ts"
-import type { Dtype, Matrix, Tensor } from "../kernels/tensor.ts"
+import { type Dtype, type Matrix, sizeOf, type Tensor } from "../kernels/tensor.ts"
 import type { Checkpoint, Weight } from "./checkpoint.ts"
+import { DTYPE_BYTES, decodeToFloat32 } from "./dtype.ts"
 import type { ModelWeights } from "./gemma.ts"
 
 const DTYPES: Readonly<Record<string, Dtype>> = { F32: "f32", F16: "f16", BF16: "bf16" }
@@ -15,6 +16,8 @@ export interface UploadProgress {
 }
 
 export interface UploadOptions {
+  /** `f32` widens weights that are stored in fewer bits, as training all of them needs. */
+  readonly dtype?: "stored" | "f32"
   readonly onProgress?: (progress: UploadProgress) => void
   readonly signal?: AbortSignal
 }
@@ -29,7 +32,7 @@ export interface Uploaded {
 export async function uploadWeights(
   device: Device,
   checkpoint: Checkpoint,
-  { onProgress, signal }: UploadOptions = {},
+  { dtype = "stored", onProgress, signal }: UploadOptions = {},
 ): Promise<Uploaded> {
   const total = [...checkpoint.weights.values()].reduce((sum, { info }) => sum + info.end - info.start, 0)
   let loaded = 0
@@ -37,13 +40,21 @@ export async function uploadWeights(
   const tree: Record<string, unknown> = {}
   const variables = new Map<string, Tensor | Matrix>()
   for (const weight of checkpoint.weights.values()) {
-    const uploaded = allocate(device, weight)
+    const { info } = weight
+    const uploaded = allocate(device, weight, dtype === "f32" ? "f32" : DTYPES[info.dtype]!)
+    const widen = dtype === "f32" && info.dtype !== "F32"
     for (const { tensor, start, end } of pieces(uploaded, weight)) {
       for (let at = start; at < end; at += PIECE) {
         signal?.throwIfAborted()
         const stop = Math.min(end, at + PIECE)
         const bytes = await weight.source.slice(at, stop)
-        device.write(tensor, new Uint8Array(bytes), at - start)
+        if (widen)
+          device.write(
+            tensor,
+            decodeToFloat32(info.dtype, new Uint8Array(bytes)),
+            ((at - start) / DTYPE_BYTES[info.dtype]) * 4,
+          )
+        else device.write(tensor, new Uint8Array(bytes), at - start)
         loaded += bytes.byteLength
         ahead += bytes.byteLength
         if (ahead >= AHEAD) {
@@ -53,15 +64,16 @@ export async function uploadWeights(
         onProgress?.({ loaded, total })
       }
     }
-    place(tree, weight.spec.field.split("."), uploaded)
+    const { field } = weight.spec
+    const linear = "parts" in uploaded && field.startsWith("layers.")
+    place(tree, field.split("."), linear ? { weight: uploaded, adapters: [] } : uploaded)
     variables.set(weight.info.name, uploaded)
   }
   await device.settle()
   return { weights: tree as unknown as ModelWeights, variables }
 }
 
-function allocate(device: Device, { spec, info }: Weight): Tensor | Matrix {
-  const dtype = DTYPES[info.dtype]!
+function allocate(device: Device, { spec }: Weight, dtype: Dtype): Tensor | Matrix {
   const [rows, columns] = spec.shape
   if (columns === undefined) return device.tensor("weights", spec.shape, dtype)
   return device.matrix("weights", [rows!, columns], dtype)
@@ -72,7 +84,7 @@ function* pieces(uploaded: Tensor | Matrix, { info }: Weight) {
   const tensors = "parts" in uploaded ? uploaded.parts.map((part) => part.tensor) : [uploaded]
   let start = info.start
   for (const tensor of tensors) {
-    const end = start + tensor.storage.byteLength
+    const end = start + sizeOf(tensor.shape) * DTYPE_BYTES[info.dtype]
     yield { tensor, start, end }
     start = end
   }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest"
-import { attend, cacheWrite, type KvCache } from "../../src/kernels/attend.ts"
+import { attend } from "../../src/kernels/attend.ts"
 import { Run, ScratchPool } from "../../src/kernels/run.ts"
 import { Tape } from "../../src/kernels/tape.ts"
 import type { Tensor } from "../../src/kernels/tensor.ts"
@@ -26,7 +26,7 @@ interface Gradients {
 
 const NAMES = ["q", "k", "v"] as const
 
-describe("attend and cache_write, backward", () => {
+describe("attend, backward", () => {
   const device = testDevice()
 
   function sequence(T: number, { H, G, D }: Attention, size = 1): Sequence {
@@ -38,19 +38,9 @@ describe("attend and cache_write, backward", () => {
     }
   }
 
-  /** Gradients by tape, through a cache whose slots are NaN before. */
-  async function gradients(
-    { q, k, v, dy }: Sequence,
-    { H, G, D, starts, ...options }: Attention,
-    capacity?: number,
-  ): Promise<Gradients> {
+  /** Gradients by tape. */
+  async function gradients({ q, k, v, dy }: Sequence, { H, G, D, starts, ...options }: Attention): Promise<Gradients> {
     const T = q.length / (H * D)
-    const slots = capacity ?? T
-    const unwritten = new Float32Array(slots * G * D).fill(Number.NaN)
-    const cache: KvCache = {
-      k: tensor(device(), [slots, G, D], unwritten),
-      v: tensor(device(), [slots, G, D], unwritten),
-    }
     const cursor = tensor(device(), [2], Uint32Array.of(0, 0))
     const first = starts && tensor(device(), [T], Uint32Array.from(starts))
     const [queries, keys, values] = [
@@ -62,8 +52,7 @@ describe("attend and cache_write, backward", () => {
 
     const tape = new Tape()
     const run = new Run(device(), tape)
-    cacheWrite(run, keys, values, cache, cursor)
-    const y = attend(run, queries, cache, cursor, { ...options, starts: first })
+    const y = attend(run, queries, { k: keys, v: values }, cursor, { ...options, starts: first })
     const wanted = tape.gradients(run, y, gradient, [queries, keys, values]) as Tensor[]
     const pool = new ScratchPool(device())
     for (const x of wanted) run.keep(x)
@@ -72,7 +61,7 @@ describe("attend and cache_write, backward", () => {
     const [dq, dk, dv] = await Promise.all(wanted.map(async (x) => new Float32Array(await device().read(x))))
     plan.dispose()
     pool.dispose()
-    free(device(), cache.k, cache.v, cursor, queries, keys, values, gradient, ...(first ? [first] : []))
+    free(device(), cursor, queries, keys, values, gradient, ...(first ? [first] : []))
     return { dq: dq!, dk: dk!, dv: dv! }
   }
 
@@ -165,8 +154,6 @@ describe("attend and cache_write, backward", () => {
   test("of a cache with more slots than tokens are 0 in the slots that hold none", async () => {
     const attention = { H: 2, G: 1, D: 16, window: 0, scale: 0.25, softcap: 50 }
     const all = sequence(5, attention)
-    check(await gradients(all, attention, 11), all, attention, "capacity 11")
-
     const x = (heads: number, data: Numbers) => tensor(device(), [5, heads, 16], data)
     const [q, dy] = [x(2, all.q), x(2, all.dy)]
     const pad = new Float32Array(6 * 16).fill(Number.NaN)
@@ -204,16 +191,14 @@ describe("attend and cache_write, backward", () => {
     const dispatches = (...wanted: (keyof typeof x)[]) => {
       const tape = new Tape()
       const run = new Run(device(), tape)
-      const cache = { k: run.empty([5, 1, 16]), v: run.empty([5, 1, 16]) }
-      cacheWrite(run, x.k, x.v, cache, x.cursor)
-      const y = attend(run, x.q, cache, x.cursor, { window: 0, scale: 1, softcap: 0 })
+      const y = attend(run, x.q, { k: x.k, v: x.v }, x.cursor, { window: 0, scale: 1, softcap: 0 })
       const variables = wanted.map((name) => x[name])
       for (const gradient of tape.gradients(run, y, x.q, variables) as Tensor[]) run.keep(gradient)
       return run.plan(new ScratchPool(device())).dispatches
     }
-    expect(dispatches("q")).toBe(4) // the write, the forward, delta and dq
-    expect(dispatches("k")).toBe(4) // dk and dv instead of dq
-    expect(dispatches("q", "k", "v")).toBe(5)
+    expect(dispatches("q")).toBe(3) // the forward, delta and dq
+    expect(dispatches("k")).toBe(3) // dk and dv instead of dq
+    expect(dispatches("q", "k", "v")).toBe(4)
   })
 
   test("refuse a cache that does not hold all tokens", () => {

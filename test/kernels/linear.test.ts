@@ -211,7 +211,7 @@ describe("linear, backward", () => {
     const dweight = matrix(small, [V, C], { dtype: "f32", stored: rest, values: rest }, 8)
     const run = new Run(small)
     linearBackwardInput(run, output, w, onto)
-    linearBackwardWeight(run, output, input, { dweight, firstRow: 6 })
+    linearBackwardWeight(run, output, input, { dweight, firstRow: 6, add: false })
     const [dx, all] = await readAll(small, run, [onto, dweight])
     const added = reference.linearBackwardInput(dy, weight.values, C).map((value, i) => value + before[i]!)
     expectClose(dx!, added, { relative: 2e-6 }, { what: "linear onto" })
@@ -232,7 +232,7 @@ describe("linear, backward", () => {
     expect(() => linearBackwardWeight(run, run.empty([2, 4]), run.empty([3, 8]))).toThrow(
       new RangeError("linearBackwardWeight: dy is [2, 4], expected [3, 4]"),
     )
-    const into = { dweight: w, firstRow: 2 }
+    const into = { dweight: w, firstRow: 2, add: false }
     expect(() => linearBackwardWeight(run, run.empty([2, 2]), run.empty([2, 8]), into)).toThrow(
       new RangeError("linearBackwardWeight: dweight is [3, 8], expected [4, 8]"),
     )

@@ -1,0 +1,16 @@
+import type { Run } from "./run.ts"
+import type { Tensor } from "./tensor.ts"
+
+/**
+ * A part of the way whose results are not kept for the backward pass: it records them again (gradient checkpointing, Chen
+ * et al., arXiv:1604.06174). Kernels repeat to the bit, so gradients are the same.
+ *
+ * @param part records the part: x to its output, with no effect beside
+ */
+export function recompute(run: Run, x: Tensor, part: (x: Tensor) => Tensor): Tensor {
+  const { tape } = run
+  if (!tape) return part(x)
+  const y = run.on(undefined, () => part(x))
+  tape.record(y, (dy) => tape.recompute(run, () => part(x), dy))
+  return y
+}
