@@ -3,6 +3,7 @@ import type { Memory } from "./kernels/device.ts"
 import type { GenerationConfig, ModelConfig } from "./model/config.ts"
 import { contextError } from "./model/generate.ts"
 import type { HostArray, LossAndGradients, Model } from "./model/model.ts"
+import type { Parameter } from "./model/parameter.ts"
 import type { Message } from "./tokenizer/chat.ts"
 import type { Tokenizer } from "./tokenizer/tokenizer.ts"
 
@@ -26,6 +27,9 @@ export interface Score {
   readonly perplexity: number
 }
 
+/** What training works with: the model itself, and its turn among the calls. Not a part of the package's API. */
+export let internals: (lm: LanguageModel) => { readonly model: Model; acquire(): Promise<() => void> }
+
 /** A loaded model with its tokenizer. Calls wait for one another; a generation holds the model until it ends. */
 export class LanguageModel {
   /** What errors call it: the path, URL or Hub id it came from. */
@@ -37,6 +41,10 @@ export class LanguageModel {
   readonly #model: Model
   #queue: Promise<void> = Promise.resolve()
   #disposed = false
+
+  static {
+    internals = (lm) => ({ model: lm.#model, acquire: () => lm.#acquire() })
+  }
 
   constructor(model: Model, name: string, tokenizer?: Tokenizer, generationConfig?: GenerationConfig) {
     this.name = name
@@ -150,15 +158,14 @@ export class LanguageModel {
         `lossAndGradients: batch has ${total} tokens, expected at most the context of ${this.context}`,
       )
     }
-    const { variables } = this.#model
-    const names = wrt ?? [...variables.keys()]
-    const unknown = names.find((name) => !variables.has(name))
+    const all = this.#parameters()
+    const names = wrt ?? [...all.keys()]
+    const unknown = names.find((name) => !all.has(name))
     if (unknown !== undefined) {
-      throw new RangeError(
-        `lossAndGradients: wrt is ${unknown}, expected a parameter such as ${[...variables.keys()][0]}`,
-      )
+      throw new RangeError(`lossAndGradients: wrt is ${unknown}, expected a parameter such as ${[...all.keys()][0]}`)
     }
-    return this.#exclusive(() => this.#model.lossAndGradients(sequences, names, { recompute }))
+    const wanted = new Map(names.map((name) => [name, all.get(name)!]))
+    return this.#exclusive(() => this.#model.lossAndGradients(sequences, wanted, { recompute }))
   }
 
   /**
@@ -197,6 +204,12 @@ export class LanguageModel {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose()
+  }
+
+  /** What gradients can be taken with respect to. */
+  #parameters(): Map<string, Parameter> {
+    const { variables } = this.#model
+    return new Map([...variables].map(([name, variable]) => [name, { variable, shape: variable.shape }]))
   }
 
   #ids(prompt: Prompt): number[] {

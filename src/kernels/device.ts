@@ -17,12 +17,14 @@ export interface Kernel {
 }
 
 /** What a buffer is for; `Device.memory` counts by it. */
-export type MemoryKind = "weights" | "cache" | "scratch"
+export type MemoryKind = "weights" | "cache" | "training" | "scratch"
 
 /** GPU bytes held now, by kind, and the most that were ever held at once. */
 export interface Memory {
   weights: number
   cache: number
+  /** Gradients and the optimizer's state. */
+  training: number
   scratch: number
   total: number
   peak: number
@@ -50,7 +52,7 @@ export class Device {
   /** The largest piece of a buffer that one shader binding may see, in bytes. */
   readonly maxBinding: number
   readonly #pipelines = new Map<string, GPUComputePipeline>()
-  readonly #held: Record<MemoryKind, number> = { weights: 0, cache: 0, scratch: 0 }
+  readonly #held: Record<MemoryKind, number> = { weights: 0, cache: 0, training: 0, scratch: 0 }
   readonly #kinds = new Map<GPUBuffer, MemoryKind>()
   readonly #compiling = new Set<Promise<void>>()
   #peak = 0
@@ -98,8 +100,11 @@ export class Device {
   }
 
   get memory(): Memory {
-    const total = this.#held.weights + this.#held.cache + this.#held.scratch
-    return { ...this.#held, total, peak: this.#peak }
+    return { ...this.#held, total: this.#total, peak: this.#peak }
+  }
+
+  get #total(): number {
+    return Object.values(this.#held).reduce((sum, bytes) => sum + bytes, 0)
   }
 
   /** Throws what went wrong on the device since the last look, if anything did. */
@@ -139,7 +144,7 @@ export class Device {
     }
     this.#kinds.set(buffer, kind)
     this.#held[kind] += size
-    this.#peak = Math.max(this.#peak, this.#held.weights + this.#held.cache + this.#held.scratch)
+    this.#peak = Math.max(this.#peak, this.#total)
     return buffer
   }
 
@@ -198,6 +203,19 @@ export class Device {
       data.byteOffset,
       data.byteLength,
     )
+  }
+
+  /** Gives tensors memory that were made without, zero until written. */
+  allocate(kind: MemoryKind, tensors: readonly Tensor[]): void {
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST
+    for (const { storage } of tensors) storage.buffer = this.buffer(kind, storage.byteLength, usage)
+  }
+
+  /** Sets tensors that fill their buffers to 0. */
+  clear(tensors: readonly Tensor[]): void {
+    const encoder = this.gpu.createCommandEncoder()
+    for (const { storage } of tensors) encoder.clearBuffer(storage.buffer!)
+    this.gpu.queue.submit([encoder.finish()])
   }
 
   /** Reads a tensor back: waits for all work submitted before. */

@@ -37,6 +37,11 @@ export function byteSize(shape: readonly number[], dtype: Dtype): number {
   return Math.ceil((sizeOf(shape) * BYTES[dtype]) / 4) * 4
 }
 
+/** A tensor without memory: `Device.allocate` may give it some. */
+export function unbacked(shape: readonly number[], dtype: Dtype = "f32"): Tensor {
+  return { shape, dtype, storage: { byteLength: byteSize(shape, dtype), buffer: undefined }, byteOffset: 0 }
+}
+
 /** The same elements under another shape. */
 export function view(x: Tensor, shape: readonly number[]): Tensor {
   if (sizeOf(shape) !== sizeOf(x.shape)) {

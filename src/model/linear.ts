@@ -1,7 +1,9 @@
 import { add } from "../kernels/add.ts"
 import { linear as product } from "../kernels/linear.ts"
+import { rowNorms } from "../kernels/row_norms.ts"
 import type { Run } from "../kernels/run.ts"
 import { scale } from "../kernels/scale.ts"
+import { scaleColumns } from "../kernels/scale_columns.ts"
 import type { Matrix, Tensor } from "../kernels/tensor.ts"
 
 /** Two factors of a matrix `b a`. R is a multiple of 4: what a rank lacks is filled with zeros, which stay zeros. */
@@ -18,10 +20,19 @@ export interface Factors {
  */
 export interface LinearAdapter extends Factors {
   /** `[R, R]` */
-  readonly s?: Matrix
+  readonly s?: Matrix | undefined
   readonly scale: number
   /** A fixed product that is added as well: minus what the factors began with, where that was taken from the weight. */
-  readonly offset?: Factors
+  readonly offset?: Factors | undefined
+  /** In DoRA (Liu et al., arXiv:2402.09353) the adapted weight's rows get these norms. */
+  readonly dora?: Dora | undefined
+}
+
+export interface Dora {
+  /** `[N]` */
+  readonly magnitude: Tensor
+  /** `[N]`: the norms of the adapted rows. Absent while these change: then they are computed every time. */
+  norm?: Tensor | undefined
 }
 
 /** A linear layer: its weight, and the adapters that are on. */
@@ -38,13 +49,16 @@ export interface Linear {
  * @returns `[T, N]`
  */
 export function linear(run: Run, x: Tensor, { weight, adapters }: Linear): Tensor {
-  return adapters.reduce((y, adapter) => adapt(run, x, y, adapter), product(run, x, weight))
+  return adapters.reduce((y, adapter) => adapt(run, x, y, weight, adapter), product(run, x, weight))
 }
 
-function adapt(run: Run, x: Tensor, y: Tensor, { a, b, s, scale: factor, offset }: LinearAdapter): Tensor {
+function adapt(run: Run, x: Tensor, y: Tensor, weight: Matrix, adapter: LinearAdapter): Tensor {
+  const { a, b, s, offset, dora } = adapter
   const u = product(run, x, a) // [T, R]
-  const t = scale(run, s ? product(run, u, s) : u, factor)
+  const t = scale(run, s ? product(run, u, s) : u, adapter.scale)
   const adapted = add(run, y, product(run, t, b))
+  if (dora)
+    return scaleColumns(run, adapted, dora.magnitude, dora.norm ?? rowNorms(run, weight, adapter, adapter.scale))
   if (!offset) return adapted
   const v = offset.a === a ? u : product(run, x, offset.a)
   return add(run, adapted, product(run, v, offset.b))

@@ -88,20 +88,37 @@ export function ropesOf(device: Device, config: ModelConfig, positions: number):
   })
 }
 
+/** Bytes of the room for T tokens. */
+export function inputBytes(config: ModelConfig, T: number): number {
+  const kinds = new Set(config.layers.map(({ rope }) => `${rope.theta} ${rope.factor}`)).size
+  return 3 * 4 * T + 8 + kinds * (Math.ceil(T / 256) + 256) * config.headDim * 4
+}
+
 /** Gives the room back. */
 export function freeInputs(device: Device, { ids, targets, starts, cursor, ropes }: LossInputs): void {
   const tables = ropes.flatMap(({ coarse, fine }) => [coarse, fine])
   for (const { storage } of [ids, targets, starts, cursor, ...tables]) device.free(storage.buffer!)
 }
 
-/** A loss of each token: of the final norm's output `[T, C]`, the head `[V, C]` and the targets `[T]`, to `[T]`. */
-export type Objective = (run: Run, x: Tensor, head: Matrix, targets: Tensor) => Tensor
+/** What is made of the final norm's output. */
+export interface Objective {
+  /**
+   * Records a loss of each token.
+   *
+   * @param x    `[T, C]`, the final norm's output
+   * @param head `[V, C]`
+   * @returns    `[T]`
+   */
+  record(run: Run, x: Tensor, head: Matrix, inputs: LossInputs): Tensor
+  /** Puts what else it reads for these sequences on the GPU, before they go through the model. */
+  prepare?(sequences: readonly Labelled[]): void
+}
 
 export interface LossOptions {
   /** Keep only what goes from layer to layer, and compute the rest again for the backward pass. */
-  readonly recompute?: boolean
+  readonly recompute?: boolean | undefined
   /** Cross-entropy by default. */
-  readonly objective?: Objective
+  readonly objective?: Objective | undefined
 }
 
 /**
@@ -114,12 +131,13 @@ export function sequenceLoss(
   run: Run,
   config: ModelConfig,
   weights: ModelWeights,
-  { ids, targets, starts, cursor, ropes }: LossInputs,
+  inputs: LossInputs,
   { recompute = false, objective }: LossOptions = {},
 ): Tensor {
+  const { ids, targets, starts, cursor, ropes } = inputs
   const states = ropes.map((rope) => ({ rope, cursor, starts }))
   const x = forward(run, config, weights, ids, states, { recompute })
   const head = weights.head ?? weights.embedding
-  if (objective) return objective(run, x, head, targets)
+  if (objective) return objective.record(run, x, head, inputs)
   return linearCrossEntropy(run, x, head, targets, { softcap: config.finalSoftcap })
 }

@@ -1,13 +1,15 @@
 import { crossEntropy } from "../kernels/cross_entropy.ts"
 import type { Device } from "../kernels/device.ts"
+import type { RopeTables } from "../kernels/rope.ts"
 import { type Plan, Run, ScratchPool } from "../kernels/run.ts"
 import { type SampleState, sample, sampleState } from "../kernels/sample.ts"
 import { Tape, type Variable } from "../kernels/tape.ts"
-import { rowSlice, sizeOf, type Tensor } from "../kernels/tensor.ts"
+import { rowSlice, type Tensor } from "../kernels/tensor.ts"
 import { createCaches, expectCacheFits } from "./cache.ts"
 import type { Checkpoint } from "./checkpoint.ts"
 import { embeddingScaleFor, type ModelConfig } from "./config.ts"
 import { forward, head, type LayerState, type ModelWeights } from "./gemma.ts"
+import type { Linear, LinearAdapter } from "./linear.ts"
 import {
   freeInputs,
   type Labelled,
@@ -18,6 +20,7 @@ import {
   sequenceLoss,
   writeInputs,
 } from "./loss.ts"
+import { type Parameter, readValues, tensorsOf } from "./parameter.ts"
 import { type Uploaded, type UploadOptions, uploadWeights } from "./upload.ts"
 
 /** An array read back from the GPU, row-major. */
@@ -51,6 +54,10 @@ export class Model {
   readonly chunk: number
   /** What a decode step reads and writes: the token, its position, the settings of sampling, the tokens drawn. */
   readonly state: SampleState
+  /** Rotary tables of each layer. */
+  readonly ropes: readonly RopeTables[]
+  /** Linear layers of the blocks, by the checkpoint's names without `.weight`. */
+  readonly linears: ReadonlyMap<string, Linear>
   /** Weights by the checkpoint's names. */
   readonly variables: ReadonlyMap<string, Variable>
   readonly weights: ModelWeights
@@ -79,9 +86,17 @@ export class Model {
     this.#pool = new ScratchPool(device)
     this.#ids = device.tensor("scratch", [this.chunk], "u32")
     this.state = sampleState(device, { V: config.vocabSize, context })
-    const ropes = ropesOf(device, config, context)
+    this.linears = uploaded.linears
+    this.ropes = ropesOf(device, config, context)
     const caches = createCaches(device, config, context, this.chunk)
-    this.#states = ropes.map((rope, i) => ({ cache: caches[i]!, rope, cursor: this.state.cursor }))
+    this.#states = this.ropes.map((rope, i) => ({ cache: caches[i]!, rope, cursor: this.state.cursor }))
+  }
+
+  /** Puts adapters on linear layers, by path; those that were on are off then. */
+  adapt(adapters: ReadonlyMap<string, readonly LinearAdapter[]>): void {
+    for (const [path, linear] of this.linears) linear.adapters = adapters.get(path) ?? []
+    for (const plan of [this.#chunkPlan, this.#decodePlan]) plan?.dispose()
+    this.#chunkPlan = this.#decodePlan = undefined
   }
 
   /** The dispatches of one decode step: the token in `state.ids` to its successor. */
@@ -185,11 +200,11 @@ export class Model {
    * The mean cross-entropy of some sequences' targets, and its gradients. The sequences lie packed behind one another and
    * do not see each other. Needs no cache: keys and values live as long as the step.
    *
-   * @param wrt names of `variables`
+   * @param wrt by the names under which the gradients are given
    */
   async lossAndGradients(
     sequences: readonly Labelled[],
-    wrt: readonly string[],
+    wrt: ReadonlyMap<string, Parameter>,
     options: LossOptions = {},
   ): Promise<LossAndGradients> {
     const { device, config } = this
@@ -204,23 +219,15 @@ export class Model {
       const tape = new Tape()
       const run = new Run(device, tape)
       const loss = run.keep(sequenceLoss(run, config, this.weights, inputs, options))
-      const variables = wrt.map((name) => this.variables.get(name)!)
-      const gradients = tape
-        .gradients(run, loss, dloss, variables)
-        .map((gradient) => parts(gradient!).map((part) => run.keep(part)))
+      const variables = [...wrt.values()].map(({ variable }) => variable)
+      const gradients = tape.gradients(run, loss, dloss, variables) as Variable[]
+      for (const gradient of gradients) for (const part of tensorsOf(gradient)) run.keep(part)
       plan = run.plan(this.#pool)
       plan.submit()
       const losses = new Float32Array(await device.read(loss))
       const read = new Map<string, Float32Array>()
-      for (const [i, name] of wrt.entries()) {
-        const data = new Float32Array(sizeOf(variables[i]!.shape))
-        let at = 0
-        for (const part of gradients[i]!) {
-          const values = new Float32Array(await device.read(part))
-          data.set(values, at)
-          at += values.length
-        }
-        read.set(name, data)
+      for (const [i, [name, { shape }]] of [...wrt].entries()) {
+        read.set(name, await readValues(device, gradients[i]!, shape))
       }
       return { loss: losses.reduce((sum, value) => sum + value, 0) / packed.count, gradients: read }
     } finally {
@@ -287,8 +294,4 @@ export class Model {
   *#chunks(ids: readonly number[]): Generator<{ at: number; tokens: readonly number[] }> {
     for (let at = 0; at < ids.length; at += this.chunk) yield { at, tokens: ids.slice(at, at + this.chunk) }
   }
-}
-
-function parts(gradient: Variable): Tensor[] {
-  return "parts" in gradient ? gradient.parts.map((part) => part.tensor) : [gradient]
 }

@@ -3,6 +3,7 @@ import { type Dtype, type Matrix, sizeOf, type Tensor } from "../kernels/tensor.
 import type { Checkpoint, Weight } from "./checkpoint.ts"
 import { DTYPE_BYTES, decodeToFloat32 } from "./dtype.ts"
 import type { ModelWeights } from "./gemma.ts"
+import type { Linear } from "./linear.ts"
 
 const DTYPES: Readonly<Record<string, Dtype>> = { F32: "f32", F16: "f16", BF16: "bf16" }
 
@@ -24,7 +25,9 @@ export interface UploadOptions {
 
 export interface Uploaded {
   readonly weights: ModelWeights
-  /** The same by the checkpoint's names. */
+  /** Linear layers of the blocks, by the checkpoint's names without `.weight`. */
+  readonly linears: ReadonlyMap<string, Linear>
+  /** All weights by the checkpoint's names. */
   readonly variables: ReadonlyMap<string, Tensor | Matrix>
 }
 
@@ -38,6 +41,7 @@ export async function uploadWeights(
   let loaded = 0
   let ahead = 0
   const tree: Record<string, unknown> = {}
+  const linears = new Map<string, Linear>()
   const variables = new Map<string, Tensor | Matrix>()
   for (const weight of checkpoint.weights.values()) {
     const { info } = weight
@@ -65,12 +69,15 @@ export async function uploadWeights(
       }
     }
     const { field } = weight.spec
-    const linear = "parts" in uploaded && field.startsWith("layers.")
-    place(tree, field.split("."), linear ? { weight: uploaded, adapters: [] } : uploaded)
+    if ("parts" in uploaded && field.startsWith("layers.")) {
+      const linear: Linear = { weight: uploaded, adapters: [] }
+      place(tree, field.split("."), linear)
+      linears.set(info.name.replace(/\.weight$/, ""), linear)
+    } else place(tree, field.split("."), uploaded)
     variables.set(weight.info.name, uploaded)
   }
   await device.settle()
-  return { weights: tree as unknown as ModelWeights, variables }
+  return { weights: tree as unknown as ModelWeights, linears, variables }
 }
 
 function allocate(device: Device, { spec }: Weight, dtype: Dtype): Tensor | Matrix {
