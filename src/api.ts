@@ -10,7 +10,6 @@ export {
   type LoadOptions,
   type LoadProgress,
   loadBytes,
-  type ModelLocation,
   type OpenModelOptions,
 } from "./load.ts"
 export type { Checkpoint, StoredTensor } from "./model/checkpoint.ts"
@@ -27,13 +26,23 @@ export {
   blobSource,
   type Folder,
   filesFolder,
+  type ModelLocation,
   memoryFolder,
   memorySource,
   type Source,
   urlFolder,
   urlSource,
 } from "./model/source.ts"
+export { type MemoryStore, memoryStore, type Store } from "./model/store.ts"
 export { DEVICE_KINDS, type DeviceKind } from "./platform/platform.ts"
-export type { GradientOptions, LanguageModel, Prompt, Score } from "./session.ts"
+export type { AdapterOptions, GradientOptions, LanguageModel, Prompt, Score } from "./session.ts"
 export type { Message } from "./tokenizer/chat.ts"
 export { createTokenizer, type Tokenizer } from "./tokenizer/tokenizer.ts"
+export { type DatasetOptions, isDataFile, type NamedSource, openDataset } from "./train/dataset.ts"
+export { randomCheckpoint } from "./train/initialise.ts"
+export { type AdamwOptions, adamw, type Optimizer, type SgdOptions, sgd } from "./train/optimizer.ts"
+export type { DataRecord, Dataset, Skipped } from "./train/records.ts"
+export { SCHEDULES, type ScheduleName } from "./train/schedule.ts"
+export { readTrainingFile, type TrainingState } from "./train/training_file.ts"
+export { type Preflight, type TuneStep, type Tuning, tune } from "./train/tune.ts"
+export type { TuneOptions, TuneSettings } from "./train/tune_options.ts"

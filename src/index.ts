@@ -2,9 +2,11 @@ import { createApi } from "./load.ts"
 import { nodePlatform } from "./platform/node.ts"
 
 export * from "./api.ts"
+export { dataFiles } from "./platform/node_data.ts"
+export { directoryStore } from "./platform/node_files.ts"
 
 /**
  * Loads a model: a checkpoint folder as Hugging Face publishes it, a URL of one, a Hub id, or without a location the
  * small storyteller that comes with the package.
  */
-export const { load, open } = createApi(nodePlatform)
+export const { load, open, merge } = createApi(nodePlatform)

@@ -1,16 +1,16 @@
 import type { DownloadProgress } from "./hub/progress.ts"
 import { Device, type DeviceOptions } from "./kernels/device.ts"
+import { mergeInto } from "./merge.ts"
 import { type Checkpoint, openCheckpoint, type Weight } from "./model/checkpoint.ts"
 import { kvCacheBytes } from "./model/cost.ts"
 import { Model } from "./model/model.ts"
-import { type Folder, filesFolder, readJson, readText } from "./model/source.ts"
+import { readAdapter } from "./model/peft.ts"
+import { type Folder, filesFolder, type ModelLocation, readJson, readText } from "./model/source.ts"
+import type { Store } from "./model/store.ts"
 import type { UploadOptions, UploadProgress } from "./model/upload.ts"
 import type { DeviceKind, Platform } from "./platform/platform.ts"
-import { LanguageModel } from "./session.ts"
+import { internals, LanguageModel } from "./session.ts"
 import { createTokenizer, type Tokenizer } from "./tokenizer/tokenizer.ts"
-
-/** A path, a URL, a Hub id (`owner/name`), files that a user picked, or a folder of one's own making. */
-export type ModelLocation = string | URL | Folder | Iterable<File>
 
 export type LoadProgress =
   | ({ readonly phase: "download" } & DownloadProgress)
@@ -34,6 +34,8 @@ export interface LoadOptions extends OpenModelOptions {
   readonly chunk?: number
   /** `f32` widens the weights on the GPU, as training all of them needs; by default they stay as they are stored. */
   readonly dtype?: UploadOptions["dtype"]
+  /** Put the model on the same GPU device as this one, as a teacher is beside its student; to be disposed before it. */
+  readonly beside?: LanguageModel
   /** `default` asks for WebGPU's default limits instead of the adapter's, as the smallest devices have. */
   readonly limits?: DeviceOptions["limits"]
 }
@@ -56,8 +58,15 @@ const CACHE_ELEMENT_BYTES = 4
 export type Load = (location?: ModelLocation, options?: LoadOptions) => Promise<LanguageModel>
 export type Open = (location?: ModelLocation, options?: OpenModelOptions) => Promise<Checkpoint>
 
-/** `load` and `inspect` for a platform. */
-export function createApi(platform: Platform): { load: Load; open: Open } {
+export type Merge = (
+  location: ModelLocation | undefined,
+  adapters: readonly ModelLocation[],
+  store: Store,
+  options?: OpenModelOptions,
+) => Promise<void>
+
+/** What depends on a platform. */
+export function createApi(platform: Platform): { load: Load; open: Open; merge: Merge } {
   const open: Open = async (location, options = {}) =>
     openCheckpoint(await folderOf(platform, location, options, true), options)
 
@@ -66,14 +75,17 @@ export function createApi(platform: Platform): { load: Load; open: Open } {
     try {
       const tokenizer = await readTokenizer(checkpoint.folder)
       const { context, chunk } = loadBytes(checkpoint, options)
-      const found = await platform.findAdapter(options.device ?? "auto")
-      options.signal?.throwIfAborted()
-      const device = await Device.open(found, { limits: options.limits })
+      const device = await openDevice(platform, options)
       try {
         const onProgress = (progress: UploadProgress) => options.onProgress?.({ phase: "upload", ...progress })
         const { dtype, signal } = options
         const model = await Model.load(device, checkpoint, { context, chunk, dtype, onProgress, signal })
-        return new LanguageModel(model, checkpoint.folder.name, tokenizer, checkpoint.generation)
+        return new LanguageModel(model, {
+          folder: checkpoint.folder,
+          tokenizer,
+          generationConfig: checkpoint.generation,
+          openFolder: (location, options) => folderOf(platform, location, options),
+        })
       } catch (error) {
         device.dispose()
         throw error
@@ -82,7 +94,24 @@ export function createApi(platform: Platform): { load: Load; open: Open } {
       await checkpoint.close()
     }
   }
-  return { load, open }
+
+  const merge: Merge = async (location, adapters, store, options = {}) => {
+    const checkpoint = await openCheckpoint(await folderOf(platform, location, options), options)
+    try {
+      const read = adapters.map(async (each) => ({ adapter: await readAdapter(await folderOf(platform, each, {})) }))
+      await mergeInto(store, checkpoint, await Promise.all(read))
+    } finally {
+      await checkpoint.close()
+    }
+  }
+  return { load, open, merge }
+}
+
+async function openDevice(platform: Platform, { beside, device, limits, signal }: LoadOptions): Promise<Device> {
+  if (beside) return internals(beside).model.device.beside()
+  const found = await platform.findAdapter(device ?? "auto")
+  signal?.throwIfAborted()
+  return Device.open(found, { limits })
 }
 
 /**

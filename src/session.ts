@@ -1,9 +1,12 @@
 import { Generation, type GenerationOptions } from "./generation.ts"
 import type { Memory } from "./kernels/device.ts"
+import { Adapters } from "./model/adapters.ts"
 import type { GenerationConfig, ModelConfig } from "./model/config.ts"
 import { contextError } from "./model/generate.ts"
 import type { HostArray, LossAndGradients, Model } from "./model/model.ts"
 import type { Parameter } from "./model/parameter.ts"
+import { readAdapter } from "./model/peft.ts"
+import type { Folder, ModelLocation } from "./model/source.ts"
 import type { Message } from "./tokenizer/chat.ts"
 import type { Tokenizer } from "./tokenizer/tokenizer.ts"
 
@@ -17,6 +20,14 @@ export interface GradientOptions {
   readonly recompute?: boolean
 }
 
+export interface AdapterOptions {
+  /** What to call it; `default` without. */
+  readonly name?: string
+  /** Branch, tag or commit of a Hub id. */
+  readonly revision?: string
+  readonly signal?: AbortSignal
+}
+
 /** What a model makes of a text. */
 export interface Score {
   readonly tokens: readonly number[]
@@ -27,8 +38,29 @@ export interface Score {
   readonly perplexity: number
 }
 
-/** What training works with: the model itself, and its turn among the calls. Not a part of the package's API. */
-export let internals: (lm: LanguageModel) => { readonly model: Model; acquire(): Promise<() => void> }
+/** Opens an adapter's folder. */
+export type OpenFolder = (location: ModelLocation, options: Omit<AdapterOptions, "name">) => Promise<Folder>
+
+/** What a language model is made of beside the model. */
+export interface LanguageModelParts {
+  /** Where it came from. */
+  readonly folder: Folder
+  readonly tokenizer?: Tokenizer | undefined
+  readonly generationConfig?: GenerationConfig | undefined
+  readonly openFolder: OpenFolder
+}
+
+/** What training works with: the model itself, its adapters, its turn among the calls. Not a part of the package's API. */
+export interface Internals {
+  readonly model: Model
+  readonly adapters: Adapters
+  /** Where the model came from. */
+  readonly folder: Folder
+  /** Waits for its turn; the caller must call what it gets when done. */
+  acquire(): Promise<() => void>
+}
+
+export let internals: (lm: LanguageModel) => Internals
 
 /** A loaded model with its tokenizer. Calls wait for one another; a generation holds the model until it ends. */
 export class LanguageModel {
@@ -39,18 +71,26 @@ export class LanguageModel {
   /** The checkpoint's recommendations for sampling. */
   readonly generationConfig: GenerationConfig | undefined
   readonly #model: Model
+  readonly #adapters: Adapters
+  readonly #folder: Folder
+  readonly #openFolder: OpenFolder
   #queue: Promise<void> = Promise.resolve()
   #disposed = false
 
   static {
-    internals = (lm) => ({ model: lm.#model, acquire: () => lm.#acquire() })
+    internals = (lm) => {
+      return { model: lm.#model, adapters: lm.#adapters, folder: lm.#folder, acquire: () => lm.#acquire() }
+    }
   }
 
-  constructor(model: Model, name: string, tokenizer?: Tokenizer, generationConfig?: GenerationConfig) {
-    this.name = name
+  constructor(model: Model, { folder, tokenizer, generationConfig, openFolder }: LanguageModelParts) {
+    this.name = folder.name
+    this.#folder = folder
     this.tokenizer = tokenizer
     this.generationConfig = generationConfig
     this.#model = model
+    this.#adapters = new Adapters(model)
+    this.#openFolder = openFolder
   }
 
   get config(): ModelConfig {
@@ -193,6 +233,36 @@ export class LanguageModel {
     )
   }
 
+  /** The adapters that are loaded, and whether they are on. */
+  get adapters(): { readonly name: string; readonly on: boolean }[] {
+    return this.#adapters.names.map((name) => ({ name, on: this.#adapters.on.includes(name) }))
+  }
+
+  /**
+   * Loads a PEFT adapter folder beside the model and turns it on; those that are on stay on, and add up.
+   *
+   * @returns the adapter's name
+   * @throws {RangeError} when it does not fit the model, or the name is taken
+   */
+  async loadAdapter(location: ModelLocation, { name = "default", ...options }: AdapterOptions = {}): Promise<string> {
+    this.#check()
+    const { modules } = await readAdapter(await this.#openFolder(location, options))
+    await this.#exclusive(async () => this.#adapters.add(name, modules))
+    return name
+  }
+
+  /** Turns on the adapters of these names and all others off. The base is as it was when none is on, to the bit. */
+  async setAdapters(names: readonly string[]): Promise<void> {
+    this.#check()
+    await this.#exclusive(async () => this.#adapters.set(names))
+  }
+
+  /** Takes an adapter off and gives its memory back. */
+  async removeAdapter(name: string): Promise<void> {
+    this.#check()
+    await this.#exclusive(async () => this.#adapters.remove(name))
+  }
+
   /** Gives every GPU byte back. Later calls throw; a second dispose does nothing. */
   async dispose(): Promise<void> {
     if (this.#disposed) return
@@ -209,7 +279,8 @@ export class LanguageModel {
   /** What gradients can be taken with respect to. */
   #parameters(): Map<string, Parameter> {
     const { variables } = this.#model
-    return new Map([...variables].map(([name, variable]) => [name, { variable, shape: variable.shape }]))
+    const base = [...variables].map(([name, variable]) => [name, { variable, shape: variable.shape }] as const)
+    return new Map([...base, ...this.#adapters.parameters])
   }
 
   #ids(prompt: Prompt): number[] {

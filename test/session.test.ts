@@ -10,6 +10,9 @@ import { fixture } from "./helpers/golden.ts"
 import { random, randomCheckpoint } from "./helpers/random_checkpoint.ts"
 
 const device = testDeviceKind()
+const openFolder = async () => {
+  throw new Error("no adapter is opened here")
+}
 
 async function drain(generation: AsyncIterable<{ text: string; tokens: readonly number[] }>) {
   let text = ""
@@ -233,7 +236,7 @@ describe("load", () => {
     const gpu = await Device.open(await findNodeAdapter(device))
     const checkpoint = await openCheckpoint(await randomCheckpoint())
     const model = await Model.load(gpu, checkpoint, { context: 256, chunk: 16 })
-    const lm = new Session(model, "lost", undefined, undefined)
+    const lm = new Session(model, { folder: memoryFolder("lost", new Map()), openFolder })
     const run = async () => {
       for await (const _ of lm.generate([2, 3], { maxTokens: 200, ignoreEos: true })) gpu.gpu.destroy()
     }
@@ -256,7 +259,7 @@ describe("a decode step", () => {
   test("creates no buffer, bind group or pipeline, and reads nothing back of its own", async () => {
     const gpu = await Device.open(await findNodeAdapter(device))
     const model = await Model.load(gpu, await openCheckpoint(await randomCheckpoint()), { context: 256, chunk: 16 })
-    const lm = new Session(model, "counted")
+    const lm = new Session(model, { folder: memoryFolder("counted", new Map()), openFolder })
     const calls = new Map<string, number>()
     const counted = ["createBuffer", "createBindGroup", "createComputePipeline", "createShaderModule"] as const
     for (const name of counted) {

@@ -56,11 +56,15 @@ export class Device {
   readonly #kinds = new Map<GPUBuffer, MemoryKind>()
   readonly #compiling = new Set<Promise<void>>()
   #peak = 0
+  readonly #found: FoundAdapter
+  readonly #ownsGpu: boolean
   #failure: GpuError | undefined
   #disposed = false
 
-  private constructor(gpu: GPUDevice, found: FoundAdapter) {
+  private constructor(gpu: GPUDevice, found: FoundAdapter, ownsGpu = true) {
     this.gpu = gpu
+    this.#found = found
+    this.#ownsGpu = ownsGpu
     this.software = found.software
     this.description = found.description
     this.maxBinding = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize)
@@ -97,6 +101,12 @@ export class Device {
     } catch (cause) {
       throw new GpuError("no-adapter", `${found.description}: no device: ${(cause as Error).message}`, { cause })
     }
+  }
+
+  /** Another account on the same GPU, for a second model: kernels may read the buffers of both. It must be disposed first. */
+  beside(): Device {
+    this.check()
+    return new Device(this.gpu, this.#found, false)
   }
 
   get memory(): Memory {
@@ -283,7 +293,7 @@ export class Device {
     this.#disposed = true
     for (const buffer of [...this.#kinds.keys()]) this.free(buffer)
     this.#pipelines.clear()
-    this.gpu.destroy()
+    if (this.#ownsGpu) this.gpu.destroy()
   }
 
   #fail(error: GpuError): void {

@@ -1,4 +1,7 @@
+import { accumulate } from "../kernels/accumulate.ts"
 import type { Device } from "../kernels/device.ts"
+import { rowNorms } from "../kernels/row_norms.ts"
+import { Run, ScratchPool } from "../kernels/run.ts"
 import { format, type Matrix, type Tensor } from "../kernels/tensor.ts"
 import type { Factors, Linear, LinearAdapter } from "./linear.ts"
 import { freeVariable, type Parameter, readValues, writeValues } from "./parameter.ts"
@@ -133,5 +136,31 @@ export function freeAdapter(device: Device, adapter: Adapter): void {
     const { a, b, s, offset, dora } = layer
     const matrices: (Matrix | undefined)[] = [a, b, s, offset?.a, offset?.b]
     for (const x of [...matrices, dora?.magnitude, dora?.norm]) if (x) freeVariable(device, x)
+  }
+}
+
+/** Computes the norms that DoRA divides by once, for an adapter that does not change any more. */
+export function fixNorms(device: Device, linears: ReadonlyMap<string, Linear>, adapter: Adapter): void {
+  const run = new Run(device)
+  for (const [path, { layer }] of adapter) {
+    const { dora, scale } = layer
+    if (!dora || dora.norm) continue
+    const { weight } = linears.get(path)!
+    dora.norm = device.tensor("weights", [weight.shape[0]])
+    accumulate(run, dora.norm, rowNorms(run, weight, layer, scale))
+  }
+  const pool = new ScratchPool(device)
+  const plan = run.plan(pool)
+  plan.submit()
+  plan.dispose()
+  pool.dispose()
+}
+
+/** Lets the norms follow the factors again. */
+export function releaseNorms(device: Device, adapter: Adapter): void {
+  for (const { layer } of adapter.values()) {
+    if (!layer.dora?.norm) continue
+    freeVariable(device, layer.dora.norm)
+    layer.dora.norm = undefined
   }
 }

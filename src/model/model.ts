@@ -8,6 +8,7 @@ import { rowSlice, type Tensor } from "../kernels/tensor.ts"
 import { createCaches, expectCacheFits } from "./cache.ts"
 import type { Checkpoint } from "./checkpoint.ts"
 import { embeddingScaleFor, type ModelConfig } from "./config.ts"
+import type { DType } from "./dtype.ts"
 import { forward, head, type LayerState, type ModelWeights } from "./gemma.ts"
 import type { Linear, LinearAdapter } from "./linear.ts"
 import {
@@ -60,6 +61,8 @@ export class Model {
   readonly linears: ReadonlyMap<string, Linear>
   /** Weights by the checkpoint's names. */
   readonly variables: ReadonlyMap<string, Variable>
+  /** The types that the checkpoint has them in. */
+  readonly stored: ReadonlyMap<string, DType>
   readonly weights: ModelWeights
   readonly #states: readonly LayerState[]
   readonly #ids: Tensor
@@ -87,6 +90,7 @@ export class Model {
     this.#ids = device.tensor("scratch", [this.chunk], "u32")
     this.state = sampleState(device, { V: config.vocabSize, context })
     this.linears = uploaded.linears
+    this.stored = uploaded.stored
     this.ropes = ropesOf(device, config, context)
     const caches = createCaches(device, config, context, this.chunk)
     this.#states = this.ropes.map((rope, i) => ({ cache: caches[i]!, rope, cursor: this.state.cursor }))

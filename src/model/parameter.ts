@@ -1,6 +1,7 @@
 import type { Device } from "../kernels/device.ts"
 import type { Variable } from "../kernels/tape.ts"
 import { format, sizeOf, type Tensor } from "../kernels/tensor.ts"
+import { type DType, decodeToFloat32 } from "./dtype.ts"
 
 /** A weight, and its shape in files. */
 export interface Parameter {
@@ -14,7 +15,7 @@ export function tensorsOf(variable: Variable): readonly Tensor[] {
   return "parts" in variable ? variable.parts.map((part) => part.tensor) : [variable]
 }
 
-/** Reads f32 values back, those of `shape` only, row-major. */
+/** Reads values back, those of `shape` only, row-major, in whatever type they are stored. */
 export async function readValues(
   device: Device,
   variable: Variable,
@@ -24,7 +25,7 @@ export async function readValues(
   const [columns, stored] = [shape.at(-1)!, variable.shape.at(-1)!]
   let at = 0
   for (const tensor of tensorsOf(variable)) {
-    const data = new Float32Array(await device.read(tensor))
+    const data = decodeToFloat32(tensor.dtype.toUpperCase() as DType, new Uint8Array(await device.read(tensor)))
     if (columns === stored) {
       values.set(data.subarray(0, values.length - at), at)
       at = Math.min(values.length, at + data.length)

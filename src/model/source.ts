@@ -38,6 +38,9 @@ export function expectInside(folder: string, name: string): void {
   }
 }
 
+/** A path, a URL, a Hub id (`owner/name`), files that a user picked, or a folder of one's own making. */
+export type ModelLocation = string | URL | Folder | Iterable<File>
+
 /** A source over bytes in memory. */
 export function memorySource(bytes: Uint8Array, name = "memory"): Source {
   return {

@@ -1,7 +1,7 @@
 import type { Device } from "../kernels/device.ts"
 import { type Dtype, type Matrix, sizeOf, type Tensor } from "../kernels/tensor.ts"
 import type { Checkpoint, Weight } from "./checkpoint.ts"
-import { DTYPE_BYTES, decodeToFloat32 } from "./dtype.ts"
+import { type DType, DTYPE_BYTES, decodeToFloat32 } from "./dtype.ts"
 import type { ModelWeights } from "./gemma.ts"
 import type { Linear } from "./linear.ts"
 
@@ -29,6 +29,8 @@ export interface Uploaded {
   readonly linears: ReadonlyMap<string, Linear>
   /** All weights by the checkpoint's names. */
   readonly variables: ReadonlyMap<string, Tensor | Matrix>
+  /** The types that the checkpoint has them in. */
+  readonly stored: ReadonlyMap<string, DType>
 }
 
 /** Puts the checked weights of a checkpoint on the GPU in their stored types, piece by piece. */
@@ -43,6 +45,7 @@ export async function uploadWeights(
   const tree: Record<string, unknown> = {}
   const linears = new Map<string, Linear>()
   const variables = new Map<string, Tensor | Matrix>()
+  const stored = new Map<string, DType>()
   for (const weight of checkpoint.weights.values()) {
     const { info } = weight
     const uploaded = allocate(device, weight, dtype === "f32" ? "f32" : DTYPES[info.dtype]!)
@@ -74,10 +77,11 @@ export async function uploadWeights(
       place(tree, field.split("."), linear)
       linears.set(info.name.replace(/\.weight$/, ""), linear)
     } else place(tree, field.split("."), uploaded)
-    variables.set(weight.info.name, uploaded)
+    variables.set(info.name, uploaded)
+    stored.set(info.name, info.dtype)
   }
   await device.settle()
-  return { weights: tree as unknown as ModelWeights, linears, variables }
+  return { weights: tree as unknown as ModelWeights, linears, variables, stored }
 }
 
 function allocate(device: Device, { spec }: Weight, dtype: Dtype): Tensor | Matrix {

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto"
-import { type FileHandle, open, rename, rm, stat } from "node:fs/promises"
+import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
 import { expectInside, expectRange, type Folder, type Source } from "../model/source.ts"
+import type { Store } from "../model/store.ts"
 
 /** One read never asks for more: the system call's limit is just under 2 GiB. */
 const READ_BYTES = 2 ** 28
@@ -62,6 +63,20 @@ export function pathFolder(directory: string): Folder {
 function absent(error: unknown): undefined {
   const code = error instanceof Error && "code" in error ? error.code : undefined
   if (code !== "ENOENT" && code !== "ENOTDIR") throw error
+}
+
+/** A folder on disk to write into, made when the first file comes. */
+export function directoryStore(directory: string): Store {
+  const folder = pathFolder(directory)
+  return {
+    ...folder,
+    async write(file, chunks) {
+      expectInside(directory, file)
+      await mkdir(directory, { recursive: true })
+      await writeFileAtomic(join(directory, file), chunks)
+      await folder.close?.() // what was open may have been replaced
+    },
+  }
 }
 
 /**

@@ -16,7 +16,7 @@ import {
   writeInputs,
 } from "../model/loss.ts"
 import type { Model } from "../model/model.ts"
-import { freeVariable, type Parameter, readValues, tensorsOf, writeValues } from "../model/parameter.ts"
+import { freeVariable, type Parameter, tensorsOf } from "../model/parameter.ts"
 import type { SafetensorsEntry } from "../model/safetensors.ts"
 import type { Optimizer } from "./optimizer.ts"
 
@@ -156,55 +156,50 @@ export class Trainer {
     return { loss: sum / targets, targets }
   }
 
-  /** The parameters and the optimizer's state as they are now, to be read while they are written. */
-  entries(): SafetensorsEntry[] {
-    const device = this.#device
-    const { state: names } = this.#options.optimizer
-    return this.#trained.flatMap(({ trainable: { name, parameter }, state }) => {
-      const { variable, shape } = parameter
-      const moments = names.map((each, k) => {
-        const tensors = state.map((part) => part[k]!)
-        const n = tensors.reduce((sum, tensor) => sum + sizeOf(tensor.shape), 0)
-        return {
-          name: `${name}.${each}`,
-          dtype: "F32" as const,
-          shape: [n],
-          bytes: async function* () {
-            for (const tensor of tensors) yield new Uint8Array(await device.read(tensor))
-          },
-        }
-      })
-      const values = async function* () {
-        yield new Uint8Array((await readValues(device, variable, shape)).buffer)
-      }
-      return [{ name, dtype: "F32" as const, shape, bytes: values }, ...moments]
+  /** The optimizer's state as it is now, to be read while it is written. */
+  stateEntries(): SafetensorsEntry[] {
+    return this.#trained.flatMap((trained) => {
+      return this.#states(trained).map(({ name, tensors, n }) => ({
+        name,
+        dtype: "F32" as const,
+        shape: [n],
+        bytes: async function* (device: Device) {
+          for (const tensor of tensors) yield new Uint8Array(await device.read(tensor))
+        }.bind(undefined, this.#device),
+      }))
     })
   }
 
   /**
-   * Goes on from the entries of a trainer with the same parameters, after so many steps.
+   * Goes on after so many steps from the state of a trainer with the same parameters.
    *
    * @param read gives the values of an entry
    */
   async restore(steps: number, read: (name: string) => Promise<Float32Array>): Promise<void> {
     this.#steps = steps
     await this.#freeze()
-    const { state: names } = this.#options.optimizer
-    for (const { trainable, state } of this.#trained) {
-      writeValues(this.#device, trainable.parameter, await read(trainable.name))
-      for (const [k, each] of names.entries()) {
-        const name = `${trainable.name}.${each}`
-        const values = await read(name)
-        const n = state.reduce((sum, part) => sum + sizeOf(part[k]!.shape), 0)
-        if (values.length !== n) throw new RangeError(`${name}: has ${values.length} values, expected ${n}`)
-        let at = 0
-        for (const part of state) {
-          const size = sizeOf(part[k]!.shape)
-          this.#device.write(part[k]!, Float32Array.from(values.subarray(at, at + size)))
-          at += size
-        }
+    for (const { name, tensors, n } of this.#trained.flatMap((trained) => this.#states(trained))) {
+      const values = await read(name)
+      if (values.length !== n) throw new RangeError(`${name}: has ${values.length} values, expected ${n}`)
+      let at = 0
+      for (const tensor of tensors) {
+        const size = sizeOf(tensor.shape)
+        this.#device.write(tensor, Float32Array.from(values.subarray(at, at + size)))
+        at += size
       }
     }
+  }
+
+  /** A parameter's state by name: the tensors of all its parts, and how many values they have. */
+  #states({ trainable, state }: Trained) {
+    return this.#options.optimizer.state.map((each, k) => {
+      const tensors = state.map((part) => part[k]!)
+      return {
+        name: `${trainable.name}.${each}`,
+        tensors,
+        n: tensors.reduce((sum, tensor) => sum + sizeOf(tensor.shape), 0),
+      }
+    })
   }
 
   /** Gives back all but the parameters. */

@@ -63,17 +63,17 @@ describe("Device", () => {
   describe("memory", () => {
     test("counts bytes by kind, remembers the peak, and is zero after everything is freed", async () => {
       const device = await openDevice()
-      expect(device.memory).toEqual({ weights: 0, cache: 0, scratch: 0, total: 0, peak: 0 })
+      expect(device.memory).toEqual({ weights: 0, cache: 0, training: 0, scratch: 0, total: 0, peak: 0 })
       const a = device.tensor("weights", [3, 5], "bf16")
       const b = device.tensor("cache", [100])
       const c = device.buffer("scratch", 10, GPUBufferUsage.STORAGE)
-      expect(device.memory).toEqual({ weights: 32, cache: 400, scratch: 12, total: 444, peak: 444 })
+      expect(device.memory).toEqual({ weights: 32, cache: 400, training: 0, scratch: 12, total: 444, peak: 444 })
       for (const buffer of [a.storage.buffer!, c, c]) device.free(buffer)
-      expect(device.memory).toEqual({ weights: 0, cache: 400, scratch: 0, total: 400, peak: 444 })
+      expect(device.memory).toEqual({ weights: 0, cache: 400, training: 0, scratch: 0, total: 400, peak: 444 })
       await device.read(b)
-      expect(device.memory).toEqual({ weights: 0, cache: 400, scratch: 0, total: 400, peak: 800 })
+      expect(device.memory).toEqual({ weights: 0, cache: 400, training: 0, scratch: 0, total: 400, peak: 800 })
       device.dispose()
-      expect(device.memory).toMatchObject({ weights: 0, cache: 0, scratch: 0, total: 0 })
+      expect(device.memory).toMatchObject({ weights: 0, cache: 0, training: 0, scratch: 0, total: 0 })
       device.dispose()
     })
 

@@ -1,0 +1,104 @@
+import { parseConfig } from "../model/config.ts"
+import { isObject, Keys } from "../model/keys.ts"
+import { type SafetensorsEntry, writeSafetensors } from "../model/safetensors.ts"
+import { type Folder, memoryFolder, readJson } from "../model/source.ts"
+import { type WeightSpec, weightTable } from "../model/weights.ts"
+import { createTokenizer } from "../tokenizer/tokenizer.ts"
+import { concatenate } from "./bytes.ts"
+import { expectSeed, fillNormal, type Generator, generator } from "./permutation.ts"
+
+export interface InitialiseOptions {
+  /** The same seed gives the same weights. Default 0. */
+  readonly seed?: number
+  /** A checkpoint folder whose tokenizer, chat template and generation_config.json the new one gets. */
+  readonly tokenizer?: Folder
+}
+
+/** What makes up a tokenizer, and the sampling that goes with it. */
+const PASSED_ON = [
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "chat_template.jinja",
+  "chat_template.json",
+  "generation_config.json",
+]
+
+/** transformers' default for every family here. */
+const DEVIATION = 0.02
+
+/**
+ * A checkpoint to train from scratch, in memory: matrices from N(0, initializer_range^2), norms that change nothing, all
+ * in float32 under Hugging Face's names.
+ *
+ * @param config what config.json is to say
+ * @throws RangeError or TypeError naming what in the config cannot be
+ */
+export async function randomCheckpoint(
+  config: object,
+  { seed = 0, tokenizer }: InitialiseOptions = {},
+): Promise<Folder> {
+  expectSeed("randomCheckpoint", seed)
+  const json = inFloat32(structuredClone(config) as Record<string, unknown>)
+  const files = new Map([["config.json", new TextEncoder().encode(`${JSON.stringify(json, null, 2)}\n`)]])
+  const { vocabSize } = parseConfig(json, "config.json")
+  if (tokenizer) {
+    await expectVocabulary(tokenizer, vocabSize)
+    for (const name of PASSED_ON) {
+      const source = await tokenizer.open(name)
+      if (source) files.set(name, new Uint8Array(await source.slice(0, source.byteLength)))
+    }
+  }
+  files.set("model.safetensors", await whole(writeSafetensors(entriesOf(json, seed), { format: "pt" })))
+  return memoryFolder("random checkpoint", files)
+}
+
+/** The config with the type that the weights will have, wherever it names one. */
+function inFloat32(json: Record<string, unknown>): Record<string, unknown> {
+  for (const key of ["torch_dtype", "dtype"]) if (key in json) json[key] = "float32"
+  if (isObject(json.text_config)) inFloat32(json.text_config)
+  return json
+}
+
+async function expectVocabulary(folder: Folder, vocabSize: number): Promise<void> {
+  const tokenizerJson = await readJson(folder, "tokenizer.json")
+  if (tokenizerJson === undefined) {
+    throw new RangeError(`${folder.name}: tokenizer.json is missing, expected a folder with a tokenizer`)
+  }
+  const tokenizer = createTokenizer({ tokenizerJson, tokenizerConfig: await readJson(folder, "tokenizer_config.json") })
+  // Gemma 3's tokenizer has a control token for images beyond what its text models embed.
+  let needed = tokenizer.vocabSize
+  while (needed > vocabSize && tokenizer.isSpecial(needed - 1)) needed--
+  if (needed <= vocabSize) return
+  const expected = `at least ${needed} for the tokenizer of ${folder.name}`
+  throw new RangeError(`config.json: vocab_size is ${vocabSize}, expected ${expected}`)
+}
+
+function entriesOf(json: Record<string, unknown>, seed: number): SafetensorsEntry[] {
+  const config = parseConfig(json, "config.json")
+  // The files of image models hold the text model one level deeper.
+  const outer = json.model_type === "gemma3" ? "language_model." : ""
+  const keys = new Keys(outer && isObject(json.text_config) ? json.text_config : json, "config.json")
+  const deviation = keys.positive("initializer_range", DEVIATION)
+  const next = generator(seed)
+  return weightTable(config).map((spec) => {
+    const values = initial(spec, deviation, 1 - config.normOffset, next)
+    const name = spec.field === "head" ? `${outer}${spec.name}` : `${outer}model.${spec.name}`
+    return { name, dtype: "F32", shape: spec.shape, bytes: new Uint8Array(values.buffer) }
+  })
+}
+
+/** One weight. A norm is a vector and begins as the identity; Gemma stores its distance from 1. */
+function initial({ shape }: WeightSpec, deviation: number, one: number, next: Generator): Float32Array {
+  const values = new Float32Array(shape.reduce((product, extent) => product * extent, 1))
+  if (shape.length === 1) values.fill(one)
+  else fillNormal(values, deviation, next)
+  return values
+}
+
+async function whole(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array<ArrayBuffer>> {
+  const parts: Uint8Array[] = []
+  for await (const chunk of chunks) parts.push(chunk)
+  return concatenate(parts)
+}

@@ -1,0 +1,58 @@
+// dlogits[t, v] = dloss[t] / temperature * reverse * q * (log q - log m - KL(q || m)) * (1 - (capped(student) / cap)^2),
+// all as in distill_jsd, the last factor only where cap is not 0; 0 where the target is IGNORED. It is the gradient where
+// forward : reverse = beta : 1 - beta, for then what m passes back is the same for every token.
+//   student [T, V]   teacher [T, shift + V]   targets [T]   scores [T, 6]   sums [T, 2]   dloss [T]   dlogits [T, V]
+// One workgroup per row and 1024 columns.
+const LANES = 64u;
+const CHUNK = 1024u;
+const FLOOR = -1.0e30;
+const IGNORED = 0xffffffffu;
+struct Params { V: u32, shift: u32, cap: f32, teacher_cap: f32, temperature: f32, beta: f32, reverse: f32 }
+struct Scores { top: f32, sum: f32, teacher_top: f32, teacher_sum: f32, forward: f32, reverse: f32 }
+@group(0) @binding(0) var<storage, read> student: array<f32>;
+@group(0) @binding(1) var<storage, read> teacher: array<f32>;
+@group(0) @binding(2) var<storage, read> targets: array<u32>;
+@group(0) @binding(3) var<storage, read> scores: array<Scores>;
+@group(0) @binding(4) var<storage, read> sums: array<vec2<f32>>;
+@group(0) @binding(5) var<storage, read> dloss: array<f32>;
+@group(0) @binding(6) var<storage, read_write> dlogits: array<f32>;
+@group(0) @binding(7) var<uniform> params: Params;
+
+// tanh(x / cap), or 0 without a cap.
+fn bend(x: f32, cap: f32) -> f32 {
+  if (cap == 0.0) { return 0.0; }
+  return tanh(clamp(x / cap, -15.0, 15.0));
+}
+
+// log(1 + y): WGSL's log may err by 2^-21 near 1, so there by the series of 2 atanh(y / (2 + y)).
+fn log1p(y: f32) -> f32 {
+  let s = y / (2.0 + y);
+  let ss = s * s;
+  let series = 2.0 * s * (1.0 + ss * (0.33333333 + ss * (0.2 + ss * 0.14285714)));
+  return select(log(1.0 + y), series, abs(y) < 0.25);
+}
+
+// log m - log q, where d = log p - log q.
+fn mixture(d: f32) -> f32 {
+  let e = exp(-abs(d)) - 1.0;
+  return select(d + log1p((1.0 - params.beta) * e), log1p(params.beta * e), d <= 0.0);
+}
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let t = group.y;
+  let row = t * params.V;
+  let teacher_row = t * (params.shift + params.V) + params.shift;
+  let s = scores[t];
+  let log_ratio = log(s.sum / s.teacher_sum);
+  let scale = dloss[t] * params.reverse / params.temperature;
+  for (var v = group.x * CHUNK + lane; v < min(params.V, (group.x + 1u) * CHUNK); v += LANES) {
+    let l = vec2<f32>(student[row + v], teacher[teacher_row + v]);
+    let caps = vec2<f32>(params.cap, params.teacher_cap);
+    let u = vec2<f32>(bend(l.x, caps.x), bend(l.y, caps.y));
+    let ab = select(caps * u, l, caps == vec2<f32>(0.0)) - vec2<f32>(s.top, s.teacher_top);
+    let below = max(ab / params.temperature, vec2<f32>(FLOOR));
+    let slope = exp(below.x) / s.sum * (-mixture(below.y - below.x + log_ratio) - sums[t].y);
+    dlogits[row + v] = select(scale * slope * (1.0 - u.x) * (1.0 + u.x), 0.0, targets[t] == IGNORED);
+  }
+}
