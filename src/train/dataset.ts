@@ -59,7 +59,7 @@ export async function openDataset(
     const lines = /\.jsonl(\.gz)?$/i.test(named.name)
     const empty = { starts: [], ends: [], numbers: [] }
     const file: DataFile = { name: named.name, lines, source, first: count, ...empty }
-    fingerprint.update(new TextEncoder().encode(`${source.byteLength}\n`))
+    fingerprint.update(new TextEncoder().encode(`${lines ? "lines" : "text"} ${source.byteLength}\n`))
     const scan = lines ? scanFile : scanText
     await scan(file, lineLimit, skipped, fingerprint)
     files.push(file)

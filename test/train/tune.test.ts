@@ -209,9 +209,8 @@ describe("tune", () => {
     const refused = tune(lm, STORIES, { ...big, memoryLimit: limit }).prepare()
     await expect(refused).rejects.toThrow(/needs .* expected at most .* \(what would fit: recompute with \d row/)
     expect(lm.adapters).toEqual([])
-    const advice = /recompute with (\d+) rows? at once of (\d+)/.exec(
-      await refused.catch((error: Error) => error.message),
-    )!
+    const message = await refused.then(String, (error: Error) => error.message)
+    const advice = /recompute with (\d+) rows? at once of (\d+)/.exec(message)!
     const fitting = { ...big, rowsAtOnce: Number(advice[1]), context: Number(advice[2]), recompute: true }
     await tune(lm, STORIES, { ...fitting, memoryLimit: limit }).prepare()
   })

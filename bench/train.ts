@@ -1,0 +1,203 @@
+// Training runs whose figures docs/training.md quotes; each appends a row to bench/results/training.jsonl. Usage:
+//   npm run bench:train -- curve --data tinystories_sample.jsonl.gz [--seed 0]     storyteller's shape from scratch
+//   npm run bench:train -- tune --data fairytaleqa.jsonl.gz --method lora|lamda [--rank 16] [--rate 1e-3] [--steps 150]
+//   npm run bench:train -- 270m                                                    LoRA on Gemma 3 270M's shape
+// Add --device auto|gpu|software|lavapipe|swiftshader, and --out FILE.svg for the loss curve.
+import { appendFile, mkdir, readFile, rm, writeFile } from "node:fs/promises"
+import { cpus } from "node:os"
+import { fileURLToPath } from "node:url"
+import { parseArgs } from "node:util"
+import {
+  type DeviceKind,
+  dataFiles,
+  isDataFile,
+  type LanguageModel,
+  load,
+  openDataset,
+  randomCheckpoint,
+  type TuneOptions,
+  type TuneStep,
+  type Tuning,
+  tune,
+} from "../src/index.ts"
+import { pathFolder } from "../src/platform/node_files.ts"
+import { internals } from "../src/session.ts"
+import { lossCurveSvg } from "../src/train/curve.ts"
+import { averageUpdates, loraParameters } from "../src/train/lamda.ts"
+import { Tuning as Run } from "../src/train/tune.ts"
+import { writeRandom270m } from "../test/helpers/random_270m.ts"
+import { commit } from "./commit.ts"
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    device: { type: "string", default: "auto" },
+    data: { type: "string" },
+    seed: { type: "string", default: "0" },
+    method: { type: "string", default: "lora" },
+    rank: { type: "string", default: "16" },
+    rate: { type: "string", default: "1e-3" },
+    steps: { type: "string" },
+    init: { type: "string" },
+    out: { type: "string" },
+  },
+})
+const device = values.device as DeviceKind
+const seed = Number(values.seed)
+
+async function dataset(path = values.data) {
+  if (path === undefined) throw new RangeError("--data: is missing, expected a file")
+  return openDataset(await dataFiles([path], isDataFile))
+}
+
+/** Runs it to its end, telling of each measurement. */
+async function follow(tuning: Tuning): Promise<{ steps: TuneStep[]; seconds: number }> {
+  const began = performance.now()
+  const steps: TuneStep[] = []
+  for await (const step of tuning) {
+    steps.push(step)
+    if (step.heldOut === undefined && step.step % 10 !== 0) continue
+    const { loss = Number.NaN, heldOut, tokensPerSecond } = step
+    console.error(
+      `${step.step} loss ${loss.toFixed(3)} held out ${heldOut?.toFixed(3) ?? ""} ${tokensPerSecond.toFixed(0)} tokens/s`,
+    )
+  }
+  const seconds = (performance.now() - began) / 1000
+  if (values.out) {
+    const training = steps.flatMap(({ step, loss }) => (loss === undefined ? [] : [{ step, loss }]))
+    const heldOut = steps.flatMap(({ step, heldOut }) => (heldOut === undefined ? [] : [{ step, loss: heldOut }]))
+    await writeFile(values.out, lossCurveSvg({ title: positionals.join(" "), training, heldOut }))
+  }
+  return { steps, seconds }
+}
+
+const mean = (numbers: readonly number[]) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length
+
+/** The run whose reference is in weights/storyteller/README.md: 300 steps from random weights. */
+async function curve() {
+  const weights = fileURLToPath(new URL("../weights/storyteller", import.meta.url))
+  const config = JSON.parse(await readFile(`${weights}/config.json`, "utf8"))
+  const folder = await randomCheckpoint(config, { seed, tokenizer: pathFolder(weights) })
+  const lm = await load(folder, { device, context: 64, dtype: "f32" })
+  const data = await dataset()
+  const part = (name: string, from: number, count: number) => {
+    const { read, where } = data
+    return {
+      ...data,
+      name,
+      count,
+      fingerprint: `${data.fingerprint} ${from}`,
+      read: (i: number) => read(from + i),
+      where: (i: number) => where(from + i),
+    }
+  }
+  const options: TuneOptions = {
+    method: "full",
+    steps: Number(values.steps ?? 300),
+    batch: 4,
+    context: 512,
+    rate: 2e-3,
+    warmup: 50,
+    schedule: "constant",
+    betas: [0.9, 0.95],
+    weightDecay: 0.1,
+    maxNorm: 1,
+    packing: "stream",
+    shuffle: false,
+    heldOut: part("held out", data.count - 100, 100),
+    evaluateEvery: 50,
+    seed,
+  }
+  const { steps, seconds } = await follow(tune(lm, part("first 3000", 0, 3000), options))
+  const last = steps.slice(-50).map(({ loss }) => loss!)
+  const heldOut = steps.flatMap(({ step, heldOut }) => (heldOut === undefined ? [] : [[step, heldOut]]))
+  const { description } = lm.device
+  await lm.dispose()
+  return { run: "curve", device: description, seed, lastFiftySteps: mean(last), heldOut, seconds }
+}
+
+/** An adapter on storyteller. */
+async function adapter() {
+  const lm = await load(undefined, { device, context: 64 })
+  const method = values.method as "lora" | "lamda"
+  const [rank, rate] = [Number(values.rank), Number(values.rate)]
+  const options: TuneOptions = {
+    method,
+    rank,
+    rate,
+    steps: Number(values.steps ?? 150),
+    batch: 4,
+    context: 256,
+    heldOut: 8,
+    evaluateEvery: 25,
+    seed,
+    ...(values.init && { init: values.init as "svd-sigma" }),
+  }
+  const { steps, seconds } = await follow(tune(lm, await dataset(), options))
+  const shapes = [...internals(lm).model.linears.values()].map(({ weight }) => weight.shape)
+  const heldOut = steps.flatMap(({ step, heldOut }) => (heldOut === undefined ? [] : [[step, heldOut]]))
+  const { description } = lm.device
+  await lm.dispose()
+  return {
+    run: "tune",
+    device: description,
+    method,
+    init: values.init,
+    rank,
+    rate,
+    seed,
+    heldOut,
+    perplexity: Math.exp(steps.at(-1)!.heldOut!),
+    trainedOnAverage: mean(steps.slice(1).map(({ trained }) => trained)),
+    formula: method === "lora" ? loraParameters(shapes, rank) : averageUpdates(shapes, rank, 0.3),
+    seconds,
+  }
+}
+
+/** LoRA of rank 8 on a model of Gemma 3 270M's shape, 512 tokens a step, layers computed again. */
+async function large() {
+  const { folder } = await writeRandom270m()
+  let lm: LanguageModel | undefined
+  try {
+    lm = await load(folder, { device, context: 64 })
+    const ids = Array.from({ length: 512 }, (_, i) => 7 + ((i * 7919) % 250_000))
+    const row = [{ ids, labels: ids }]
+    const batches = {
+      next: async () => ({ rows: [row] }),
+      state: () => null,
+      restore() {},
+      async *heldOutRows() {},
+    }
+    const options: TuneOptions = {
+      steps: Number(values.steps ?? 3),
+      batch: 1,
+      context: 512,
+      rank: 8,
+      recompute: true,
+      evaluateEvery: 0,
+    }
+    const tuning = new Run(lm, batches, options)
+    const preflight = await tuning.prepare()
+    const { steps, seconds } = await follow(tuning)
+    return {
+      run: "270m",
+      device: lm.device.description,
+      predictedPeak: preflight.peak,
+      peak: lm.memory.peak,
+      losses: steps.map(({ loss }) => loss),
+      tokensPerSecond: (512 * steps.length) / seconds,
+      seconds,
+    }
+  } finally {
+    await lm?.dispose()
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+const runs = { curve, tune: adapter, "270m": large }
+const run = runs[positionals[0] as keyof typeof runs]
+if (!run) throw new RangeError(`run: is ${positionals[0]}, expected one of ${Object.keys(runs).join(", ")}`)
+const row = { date: new Date().toISOString(), commit: commit(), cpu: cpus()[0]?.model, ...(await run()) }
+await mkdir(new URL("results/", import.meta.url), { recursive: true })
+await appendFile(new URL("results/training.jsonl", import.meta.url), `${JSON.stringify(row)}\n`)
+console.log(JSON.stringify(row, null, 2))
