@@ -23,6 +23,17 @@ interface Results {
   error?: string
   adapter: string
   models: Record<string, { logits: number[]; tokens: number[]; text: string; bytesLeft: number }>
+  training: Training
+}
+
+interface Training {
+  losses: number[]
+  base: number[]
+  trained: number[]
+  without: number[]
+  loaded: number[]
+  files: string[]
+  bytesLeft: number
 }
 
 const MODELS = [
@@ -38,7 +49,8 @@ const jobs = MODELS.map(({ name, url, prompt }) => {
 
 /** Files of the repository, by ranges where asked. */
 async function serveFile(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const path = join(root, normalize(decodeURIComponent(new URL(request.url!, "http://host").pathname)))
+  const asked = join(root, normalize(decodeURIComponent(new URL(request.url!, "http://host").pathname)))
+  const path = asked.includes("/ml-matrix/") && extname(asked) === "" ? `${asked}.js` : asked // it leaves that to bundlers
   const file = await stat(path).catch(() => undefined)
   if (!path.startsWith(root) || !file?.isFile()) {
     response.writeHead(404).end()
@@ -59,8 +71,29 @@ async function serveFile(request: IncomingMessage, response: ServerResponse): Pr
   else createReadStream(path, { start, end }).pipe(response)
 }
 
-function compare({ error, models }: Results): string[] {
+function compare({ error, models, training }: Results): string[] {
   if (error) return [error]
+  return [...compareModels(models), ...compareTraining(training)]
+}
+
+function compareTraining({ losses, base, trained, without, loaded, files, bytesLeft }: Training): string[] {
+  const worst = (a: readonly number[], b: readonly number[]) =>
+    a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i]!)), 0)
+  process.stdout.write(`training: losses ${losses.map((loss) => loss.toFixed(3)).join(", ")}; ${files.join(", ")}\n`)
+  const failures: string[] = []
+  const expect = (what: string, ok: boolean) => {
+    if (!ok) failures.push(`training: ${what}`)
+  }
+  expect(`losses are ${losses}, expected 3 that fall`, losses.length === 3 && losses[2]! < losses[0]! - 0.1)
+  expect("logits are as before, expected the adapter to change them", worst(trained, base) > 0.01)
+  expect("logits without the adapter are others, expected the base's to the bit", worst(without, base) === 0)
+  expect(`logits of the saved adapter are off by ${worst(loaded, trained)}`, worst(loaded, trained) <= 1e-4)
+  expect(`files are ${files}, expected a PEFT folder among them`, files.includes("adapter_model.safetensors"))
+  expect(`${bytesLeft} GPU bytes are left, expected 0`, bytesLeft === 0)
+  return failures
+}
+
+function compareModels(models: Results["models"]): string[] {
   return MODELS.flatMap(({ name, prompt }) => {
     const failures: string[] = []
     const expected = golden(name)
