@@ -55,7 +55,7 @@ export function nextRow(packer: Packer, packing: Packing, context: number): Row 
       const rest = piece.ids.length - room
       packer.row = [joined([...packer.row, cut(piece, 0, room)])]
       packer.waiting.splice(0, 1, ...(rest > 0 ? cuts(cut(piece, room), context) : []))
-    } else if (piece.ids.length < room) {
+    } else if (piece.ids.length <= room) {
       packer.row.push(packer.waiting.shift()!)
     } else {
       return takeRow(packer)

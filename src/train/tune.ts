@@ -84,6 +84,17 @@ export interface RunObjective {
   create(model: Model, tokens: number): Objective & { dispose(): void }
 }
 
+/** All that a run will be made of. */
+interface RunPlan {
+  readonly trainables: readonly Trainable[]
+  readonly options: TrainerOptions & { readonly objective: ReturnType<RunObjective["create"]> | undefined }
+  readonly preflight: Preflight
+  /** What it goes on from. */
+  readonly file: TrainingFile | undefined
+  readonly adapter?: Adapter
+  readonly config?: PeftConfig
+}
+
 /** A run of training. Iterate it for its steps; between them the model answers as it is then. */
 export class Tuning implements AsyncIterable<TuneStep> {
   readonly settings: TuneSettings
@@ -95,10 +106,8 @@ export class Tuning implements AsyncIterable<TuneStep> {
   readonly #optimizer: Optimizer
   readonly #batches: BatchSource
   readonly #objective: RunObjective | undefined
-  #live:
-    | { readonly trainer: Trainer; readonly adapter?: Adapter; readonly config?: PeftConfig; dispose(): void }
-    | undefined
-  #preflight: Preflight | undefined
+  #plan: RunPlan | undefined
+  #trainer: Trainer | undefined
   #saved: number | undefined
   #heldOut: MicroBatch[] | undefined
 
@@ -120,7 +129,7 @@ export class Tuning implements AsyncIterable<TuneStep> {
 
   /** Updates done. */
   get step(): number {
-    return this.#live?.trainer.steps ?? 0
+    return this.#trainer?.steps ?? this.#plan?.file?.state.step ?? 0
   }
 
   /** The last step that is in the store. */
@@ -129,22 +138,24 @@ export class Tuning implements AsyncIterable<TuneStep> {
   }
 
   /**
-   * Makes everything ready and tells what it will take. Iterating does it by itself.
+   * Makes the adapter and tells what the run will take, before it is allocated. Iterating does it by itself.
    *
    * @throws {RangeError} when it would take more than `memoryLimit`, saying what would fit
    */
   async prepare(): Promise<Preflight> {
-    if (this.#live) return this.#preflight!
-    const { store, resume } = this.#options
-    if (resume && !store) throw new TypeError("resume: store is missing, expected where the run keeps its files")
-    const file = resume ? await readTrainingFile(store!) : undefined
-    if (file) expectSameSettings(this.#identity, file.state.settings)
-    await this.#exclusive(() => this.#start(file))
-    return this.#preflight!
+    if (!this.#plan) {
+      const { store, resume } = this.#options
+      if (resume && !store) throw new TypeError("resume: store is missing, expected where the run keeps its files")
+      const file = resume ? await readTrainingFile(store!) : undefined
+      if (file) expectSameSettings(this.#identity, file.state.settings)
+      this.#plan = await this.#exclusive(() => this.#makePlan(file))
+    }
+    return this.#plan.preflight
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<TuneStep, void, undefined> {
     await this.prepare()
+    await this.#exclusive(() => this.#begin())
     const { steps } = this.settings
     const clock = new Clock()
     if (this.step === 0) {
@@ -211,8 +222,9 @@ export class Tuning implements AsyncIterable<TuneStep> {
 
   /** Gives back what only training needs. The adapter stays on; `lm.removeAdapter` takes it off. */
   dispose(): void {
-    this.#live?.dispose()
-    this.#live = undefined
+    this.#trainer?.dispose()
+    this.#plan?.options.objective?.dispose()
+    this.#trainer = this.#plan = undefined
   }
 
   /** What must be the same for a run to go on. */
@@ -221,40 +233,42 @@ export class Tuning implements AsyncIterable<TuneStep> {
   }
 
   get #ready() {
-    if (!this.#live) throw new TypeError("tune: run is not prepared, expected prepare() or an iteration before")
-    return this.#live
+    if (!this.#trainer) throw new TypeError("tune: run has not begun, expected an iteration before")
+    return { ...this.#plan!, trainer: this.#trainer }
   }
 
-  async #start(file: TrainingFile | undefined): Promise<void> {
+  async #makePlan(file: TrainingFile | undefined): Promise<RunPlan> {
     const { model } = this.#inside
     const { method, steps, rowsAtOnce, context, maxNorm } = this.settings
+    const attached: Pick<RunPlan, "adapter" | "config"> = method === "full" ? {} : await this.#attach(file)
+    const { adapter } = attached
+    const trainables = adapter ? adapterTrainables(adapter, this.settings.adapter!, steps) : allWeights(model)
     const tokens = rowsAtOnce * context
-    const objective = this.#objective?.create(model, tokens)
-    const attached = method === "full" ? undefined : await this.#attach(file)
-    const trainables = attached ? adapterTrainables(attached.adapter, this.settings.adapter!, steps) : allWeights(model)
-    const { recompute } = this.#options
-    const options: TrainerOptions = {
+    const options = {
       optimizer: this.#optimizer,
       tokens,
       maxNorm: maxNorm || undefined,
-      recompute,
-      objective,
+      recompute: this.#options.recompute,
+      objective: this.#objective?.create(model, tokens),
     }
     try {
-      this.#preflight = this.#weigh(trainables, options)
+      return { trainables, options, file, ...attached, preflight: this.#weigh(trainables, options) }
     } catch (error) {
-      objective?.dispose()
-      if (attached) this.#inside.adapters.remove(this.#name)
+      options.objective?.dispose()
+      if (adapter) this.#inside.adapters.remove(this.#name)
       throw error
     }
+  }
+
+  /** Allocates what the plan asks for, and goes to where the run was left. */
+  async #begin(): Promise<void> {
+    if (this.#trainer) return
+    const { trainables, options, adapter, file } = this.#plan!
+    const { model } = this.#inside
     const trainer = new Trainer(model, trainables, options)
-    const dispose = () => {
-      trainer.dispose()
-      objective?.dispose()
-    }
-    this.#live = { trainer, ...attached, dispose }
+    this.#trainer = trainer
     if (!file) return
-    if (!attached) {
+    if (!adapter) {
       for (const { name, parameter } of trainables) {
         writeValues(model.device, parameter, await expectEntry(file, name))
       }
@@ -392,12 +406,15 @@ export class Tuning implements AsyncIterable<TuneStep> {
   }
 
   async #recover(reopen: () => Promise<LanguageModel>): Promise<void> {
-    this.#live = undefined // its buffers went with the device
+    this.#trainer = this.#plan = undefined // their buffers went with the device
     await this.#lm.dispose()
     this.#lm = await reopen()
     this.#inside = internals(this.#lm)
     const file = await readTrainingFile(this.#options.store!)
-    await this.#exclusive(() => this.#start(file))
+    await this.#exclusive(async () => {
+      this.#plan = await this.#makePlan(file)
+      await this.#begin()
+    })
   }
 
   async #exclusive<T>(work: () => Promise<T>): Promise<T> {

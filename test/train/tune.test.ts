@@ -171,8 +171,9 @@ describe("tune", () => {
     const lm = await model()
     const [rank, eta, total] = [4, 0.5, 16]
     const tuning = tune(lm, STORIES, { ...SHORT, method: "lamda", rank, eta, steps: total, evaluateEvery: 0 })
-    const { state } = await tuning.prepare()
-    const full = lm.memory.training
+    const { gradients, state } = await tuning.prepare()
+    expect(lm.memory.training).toBe(0)
+    const full = gradients + state + 100 // and the optimizer's settings
     const seen: { trained: number; bytes: number }[] = []
     for await (const { trained } of tuning) seen.push({ trained, bytes: lm.memory.training })
     const out = 32 + 16 + 16 + 32 + 48 + 48 + 32 // of q, k, v, o, gate, up, down
