@@ -2,7 +2,8 @@
 //   npm run bench:train -- curve --data tinystories_sample.jsonl.gz [--seed 0]     storyteller's shape from scratch
 //   npm run bench:train -- tune --data fairytaleqa.jsonl.gz --method lora|lamda [--rank 16] [--rate 1e-3] [--steps 150]
 //   npm run bench:train -- 270m                                                    LoRA on Gemma 3 270M's shape
-// Add --device auto|gpu|software|lavapipe|swiftshader, and --out FILE.svg for the loss curve.
+// A run with --store DIR goes on from there when it was stopped. Add --device auto|gpu|software|lavapipe|swiftshader, and --out FILE.svg for the loss curve.
+import { existsSync } from "node:fs"
 import { appendFile, mkdir, readFile, rm, writeFile } from "node:fs/promises"
 import { cpus } from "node:os"
 import { fileURLToPath } from "node:url"
@@ -10,6 +11,7 @@ import { parseArgs } from "node:util"
 import {
   type DeviceKind,
   dataFiles,
+  directoryStore,
   isDataFile,
   type LanguageModel,
   load,
@@ -24,6 +26,7 @@ import { pathFolder } from "../src/platform/node_files.ts"
 import { internals } from "../src/session.ts"
 import { lossCurveSvg } from "../src/train/curve.ts"
 import { averageUpdates, loraParameters } from "../src/train/lamda.ts"
+import type { CurvePoint } from "../src/train/training_file.ts"
 import { Tuning as Run } from "../src/train/tune.ts"
 import { writeRandom270m } from "../test/helpers/random_270m.ts"
 import { commit } from "./commit.ts"
@@ -40,6 +43,7 @@ const { values, positionals } = parseArgs({
     steps: { type: "string" },
     init: { type: "string" },
     out: { type: "string" },
+    store: { type: "string" },
   },
 })
 const device = values.device as DeviceKind
@@ -51,7 +55,7 @@ async function dataset(path = values.data) {
 }
 
 /** Runs it to its end, telling of each measurement. */
-async function follow(tuning: Tuning): Promise<{ steps: TuneStep[]; seconds: number }> {
+async function follow(tuning: Tuning): Promise<{ steps: TuneStep[]; curve: CurvePoint[]; seconds: number }> {
   const began = performance.now()
   const steps: TuneStep[] = []
   for await (const step of tuning) {
@@ -63,12 +67,27 @@ async function follow(tuning: Tuning): Promise<{ steps: TuneStep[]; seconds: num
     )
   }
   const seconds = (performance.now() - began) / 1000
+  const { curve } = tuning
   if (values.out) {
-    const training = steps.flatMap(({ step, loss }) => (loss === undefined ? [] : [{ step, loss }]))
-    const heldOut = steps.flatMap(({ step, heldOut }) => (heldOut === undefined ? [] : [{ step, loss: heldOut }]))
+    const training = curve.flatMap(({ step, loss }) => (loss === undefined ? [] : [{ step, loss }]))
+    const heldOut = heldOutOf(curve).map(([step, loss]) => ({ step: step!, loss: loss! }))
     await writeFile(values.out, lossCurveSvg({ title: positionals.join(" "), training, heldOut }))
   }
-  return { steps, seconds }
+  return { steps, curve, seconds }
+}
+
+function heldOutOf(curve: readonly CurvePoint[]): number[][] {
+  return curve.flatMap(({ step, heldOut }) => (heldOut === undefined ? [] : [[step, heldOut]]))
+}
+
+/** Where the run keeps itself, if that was asked for. */
+function kept(): TuneOptions {
+  if (!values.store) return {}
+  return {
+    store: directoryStore(values.store),
+    saveEvery: 10,
+    resume: existsSync(`${values.store}/training.safetensors`),
+  }
 }
 
 const mean = (numbers: readonly number[]) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length
@@ -77,7 +96,9 @@ const mean = (numbers: readonly number[]) => numbers.reduce((sum, x) => sum + x,
 async function curve() {
   const weights = fileURLToPath(new URL("../weights/storyteller", import.meta.url))
   const config = JSON.parse(await readFile(`${weights}/config.json`, "utf8"))
-  const folder = await randomCheckpoint(config, { seed, tokenizer: pathFolder(weights) })
+  const tokenizer = pathFolder(weights)
+  const folder = await randomCheckpoint(config, { seed, tokenizer })
+  await tokenizer.close?.()
   const lm = await load(folder, { device, context: 64, dtype: "f32" })
   const data = await dataset()
   const part = (name: string, from: number, count: number) => {
@@ -107,10 +128,11 @@ async function curve() {
     heldOut: part("held out", data.count - 100, 100),
     evaluateEvery: 50,
     seed,
+    ...kept(),
   }
-  const { steps, seconds } = await follow(tune(lm, part("first 3000", 0, 3000), options))
-  const last = steps.slice(-50).map(({ loss }) => loss!)
-  const heldOut = steps.flatMap(({ step, heldOut }) => (heldOut === undefined ? [] : [[step, heldOut]]))
+  const { curve, seconds } = await follow(tune(lm, part("first 3000", 0, 3000), options))
+  const last = curve.slice(-50).map(({ loss }) => loss!)
+  const heldOut = heldOutOf(curve)
   const { description } = lm.device
   await lm.dispose()
   return { run: "curve", device: description, seed, lastFiftySteps: mean(last), heldOut, seconds }
@@ -131,11 +153,12 @@ async function adapter() {
     heldOut: 8,
     evaluateEvery: 25,
     seed,
+    ...kept(),
     ...(values.init && { init: values.init as "svd-sigma" }),
   }
-  const { steps, seconds } = await follow(tune(lm, await dataset(), options))
+  const { steps, curve, seconds } = await follow(tune(lm, await dataset(), options))
   const shapes = [...internals(lm).model.linears.values()].map(({ weight }) => weight.shape)
-  const heldOut = steps.flatMap(({ step, heldOut }) => (heldOut === undefined ? [] : [[step, heldOut]]))
+  const heldOut = heldOutOf(curve)
   const { description } = lm.device
   await lm.dispose()
   return {
