@@ -169,8 +169,8 @@ class Session {
   }
 
   get banner(): string {
-    const { name, lm } = this.#loaded
-    return `${name} on ${lm.device.description}, context of ${lm.context} tokens. /help lists commands, Ctrl-C stops an answer.`
+    const { name, adapters, lm } = this.#loaded
+    return `${[name, ...adapters].join(" with ")} on ${lm.device.description}, context of ${lm.context} tokens. /help lists commands, Ctrl-C stops an answer.`
   }
 
   /** Whether a message waits for its answer. */

@@ -34,7 +34,7 @@ export function isUserError(error: unknown): boolean {
   const code = "code" in error ? error.code : undefined
   if (code !== undefined) return ["ENOENT", "EACCES", "EPERM", "EISDIR", "ENOTDIR"].includes(String(code))
   const builtIn = error instanceof RangeError || error instanceof TypeError || error instanceof SyntaxError
-  return builtIn && /^[^:\n]+: /.test(error.message)
+  return builtIn && /^[^:\n]+(:\d+)?: /.test(error.message)
 }
 
 export function isAbort(error: unknown): boolean {

@@ -26,6 +26,7 @@ Examples:
   gemlet generate "Once upon a time" --echo --seed 7 --temperature 0.9
   echo "One day, a fox" | gemlet generate --max-tokens 60
   gemlet generate --model google/gemma-3-270m "The sea is" --greedy --stop .
+  gemlet generate --adapter path/to/adapter "Once upon a time"
   gemlet generate --model path/to/checkpoint --ids 2,513,528,351 --json`
 
 export function define(command: Command): void {

@@ -1,6 +1,7 @@
 import type { Command } from "commander"
 import {
   type Checkpoint,
+  directoryStore,
   formatBytes,
   type GenerationConfig,
   kvCacheBytes,
@@ -8,16 +9,24 @@ import {
   loadBytes,
   type ModelConfig,
   parameterCounts,
+  readAdapter,
   type StoredTensor,
 } from "../src/index.ts"
 import { interruptible } from "./interrupt.ts"
 import { modelName, openModel } from "./model.ts"
-import { addCheckpointOptions, addContextOptions, addJsonOption, type CheckpointFlags } from "./options.ts"
+import {
+  addAdapterOption,
+  addCheckpointOptions,
+  addContextOptions,
+  addJsonOption,
+  type CheckpointFlags,
+} from "./options.ts"
 import { formatCount, printJson, table } from "./output.ts"
 
 interface Flags extends CheckpointFlags {
   readonly context?: number
   readonly chunk?: number
+  readonly adapter?: string[]
   readonly tensors?: boolean
 }
 
@@ -29,11 +38,12 @@ const EXAMPLES = `
 Examples:
   gemlet inspect
   gemlet inspect --model path/to/checkpoint --tensors
+  gemlet inspect --adapter path/to/adapter
   gemlet inspect --model google/gemma-3-270m --context 32768 --json`
 
 export function define(command: Command): void {
   command.description("Describes a checkpoint from its config and its files' headers. Needs no GPU.")
-  addContextOptions(addCheckpointOptions(command))
+  addContextOptions(addAdapterOption(addCheckpointOptions(command)))
   addJsonOption(command, "print one object with all of it")
     .option("--tensors", "list every tensor: name, type, shape, bytes")
     .addHelpText("after", EXAMPLES)
@@ -43,7 +53,7 @@ export function define(command: Command): void {
 async function inspect(flags: Flags): Promise<void> {
   const checkpoint = await interruptible((signal) => openModel(flags, signal))
   await checkpoint.close()
-  const report = describe(checkpoint, flags)
+  const report = describe(checkpoint, flags, await Promise.all((flags.adapter ?? []).map(describeAdapter)))
   if (flags.json) printJson(report)
   else process.stdout.write(`${render(report)}\n`)
 }
@@ -51,7 +61,7 @@ async function inspect(flags: Flags): Promise<void> {
 type Report = ReturnType<typeof describe>
 
 /** What --json prints; docs/cli.md describes the fields. */
-function describe(checkpoint: Checkpoint, flags: Flags) {
+function describe(checkpoint: Checkpoint, flags: Flags, adapters: readonly AdapterReport[]) {
   const { config, generation, weights, tensors } = checkpoint
   const stored = [...weights.values()]
   const used = new Set(stored.map(({ info }) => info.name))
@@ -80,6 +90,7 @@ function describe(checkpoint: Checkpoint, flags: Flags) {
       allGlobalBytes: kvCacheBytesAllGlobal(config, context, CACHE_ELEMENT_BYTES),
     })),
     load,
+    adapters,
     tensors: flags.tensors
       ? [...tensors.values()].map((tensor) => ({
           name: tensor.info.name,
@@ -90,6 +101,42 @@ function describe(checkpoint: Checkpoint, flags: Flags) {
           used: used.has(tensor.info.name),
         }))
       : undefined,
+  }
+}
+
+type AdapterReport = Awaited<ReturnType<typeof describeAdapter>>
+
+/** An adapter is small and is read whole. */
+async function describeAdapter(path: string) {
+  const folder = directoryStore(path)
+  try {
+    const { config, modules } = await readAdapter(folder)
+    const file = await folder.open("adapter_model.safetensors")
+    const all = [...modules].map(([name, module]) => {
+      const { rank, scale, a, b, magnitude } = module
+      return {
+        name,
+        rank,
+        scale,
+        in: module.in,
+        out: module.out,
+        parameters: a.length + b.length + (magnitude?.length ?? 0),
+      }
+    })
+    const { rankPattern, alphaPattern } = config
+    return {
+      adapter: path,
+      config: {
+        ...config,
+        rankPattern: Object.fromEntries(rankPattern),
+        alphaPattern: Object.fromEntries(alphaPattern),
+      },
+      parameters: all.reduce((sum, { parameters }) => sum + parameters, 0),
+      bytes: file!.byteLength,
+      modules: all,
+    }
+  } finally {
+    await folder.close?.()
   }
 }
 
@@ -117,6 +164,9 @@ function render(report: Report): string {
     [kv, table(cacheRows(report), { right: [0, 1, 2, 3] })],
     [`GPU bytes to load with a context of ${formatCount(load.context)}`, table(loadRows(report), { right: [1] })],
   ]
+  for (const adapter of report.adapters) {
+    sections.push([`Adapter ${adapter.adapter}`, table(adapterRows(adapter, parameters.total))])
+  }
   if (report.tensors) sections.push(["Tensors", table(tensorRows(report.tensors), { right: [3] })])
   return [head, ...sections.map(([title, body]) => `${title}\n${body.replace(/^/gm, "  ")}`)].join("\n\n")
 }
@@ -201,6 +251,23 @@ function loadRows({ load }: Report): string[][] {
     ["weights", formatBytes(load.weights), ""],
     ["cache", formatBytes(load.cache), ""],
     ["total", formatBytes(load.total), "and the scratch memory of a step"],
+  ]
+}
+
+function adapterRows({ config, parameters, bytes, modules }: AdapterReport, total: number): string[][] {
+  const ranks = modules.map(({ rank }) => rank)
+  const [least, most] = [Math.min(...ranks), Math.max(...ranks)]
+  const kind = [config.useDora ? "DoRA" : "LoRA", ...(config.useRslora ? ["scaled by the root of the rank"] : [])]
+  const names = new Set(modules.map(({ name }) => name.slice(name.lastIndexOf(".") + 1)))
+  const share = ((100 * parameters) / total).toFixed(1)
+  return [
+    ["kind", kind.join(", ")],
+    ["trained on", config.baseModel ?? "unknown"],
+    ["rank", least === most ? `${least}` : `${least} to ${most}`],
+    ["alpha", `${config.alpha}`],
+    ["modules", `${formatCount(modules.length)}: ${[...names].join(", ")}`],
+    ["parameters", `${formatCount(parameters)}, ${share} % of the model's`],
+    ["file", formatBytes(bytes)],
   ]
 }
 

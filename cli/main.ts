@@ -15,6 +15,9 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly mod
     chat: { summary: "have a conversation", module: () => import("./chat.ts") },
     inspect: { summary: "describe a checkpoint, from its headers alone", module: () => import("./inspect.ts") },
     score: { summary: "tell how probable a text is", module: () => import("./score.ts") },
+    tune: { summary: "fine-tune a model, or an adapter on it", module: () => import("./tune.ts") },
+    train: { summary: "train a new model from a config", module: () => import("./train.ts") },
+    merge: { summary: "add adapters to a model's weights", module: () => import("./merge.ts") },
   }
 
 const EXAMPLES = `
@@ -23,6 +26,8 @@ Examples:
   gemlet chat --model google/gemma-3-270m-it
   gemlet inspect --model path/to/checkpoint
   gemlet score --file story.txt
+  gemlet tune --data stories.jsonl --out adapter
+  gemlet generate --adapter adapter "Once upon a time"
 
 Without --model the commands use storyteller, a small model that comes with gemlet and writes children's stories.`
 

@@ -1,4 +1,12 @@
-import { type Checkpoint, type LanguageModel, type LoadProgress, load, open } from "../src/index.ts"
+import {
+  type Checkpoint,
+  type LanguageModel,
+  type LoadOptions,
+  type LoadProgress,
+  load,
+  type ModelLocation,
+  open,
+} from "../src/index.ts"
 import type { CheckpointFlags, ModelFlags } from "./options.ts"
 import { ProgressDisplay } from "./progress.ts"
 
@@ -6,6 +14,8 @@ import { ProgressDisplay } from "./progress.ts"
 export interface LoadedModel {
   readonly lm: LanguageModel
   readonly name: string
+  /** Folders of the adapters that are on it. */
+  readonly adapters: readonly string[]
   readonly loadMs: number
 }
 
@@ -16,18 +26,35 @@ export function openModel(flags: CheckpointFlags, signal: AbortSignal): Promise<
   )
 }
 
-/** Loads the model that the flags name, and says so if the CPU has to compute unasked. */
-export async function loadModel(flags: ModelFlags, signal: AbortSignal): Promise<LoadedModel> {
-  const { model, revision, ignoreKey: ignoreKeys, device, context, chunk } = flags
+/** What training wants of a model beyond its flags. */
+export interface LoadDetails {
+  /** What to load instead of `--model`. */
+  readonly location?: ModelLocation
+  readonly dtype?: LoadOptions["dtype"]
+}
+
+/** Loads the model that the flags name with its adapters, and says so if the CPU has to compute unasked. */
+export async function loadModel(
+  flags: ModelFlags,
+  signal: AbortSignal,
+  { location = flags.model, dtype }: LoadDetails = {},
+): Promise<LoadedModel> {
+  const { revision, ignoreKey: ignoreKeys, device, context, chunk, adapter: adapters = [] } = flags
   const began = performance.now()
   const lm = await withProgress(signal, (onProgress) =>
-    load(model, { revision, ignoreKeys, device, context, chunk, signal, onProgress }),
+    load(location, { revision, ignoreKeys, device, context, chunk, dtype, signal, onProgress }),
   )
+  try {
+    for (const [i, folder] of adapters.entries()) await lm.loadAdapter(folder, { name: `${i + 1}`, signal })
+  } catch (error) {
+    await lm.dispose()
+    throw error
+  }
   const loadMs = performance.now() - began
   if (lm.device.software && device === "auto") {
     process.stderr.write(`gemlet: no GPU found, computing on the CPU with ${lm.device.description}\n`)
   }
-  return { lm, name: modelName(flags), loadMs }
+  return { lm, name: modelName(flags), adapters, loadMs }
 }
 
 /** What the user called the model. */
@@ -35,7 +62,8 @@ export function modelName({ model }: CheckpointFlags): string {
   return model ?? "storyteller"
 }
 
-async function withProgress<T>(
+/** Does something that may have to download, and shows how far it is. */
+export async function withProgress<T>(
   signal: AbortSignal,
   work: (onProgress: (progress: LoadProgress) => void) => Promise<T>,
 ): Promise<T> {

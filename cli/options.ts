@@ -14,6 +14,7 @@ export interface ModelFlags extends CheckpointFlags {
   readonly device: DeviceKind
   readonly context?: number
   readonly chunk?: number
+  readonly adapter?: string[]
 }
 
 /** How tokens are drawn. */
@@ -44,7 +45,19 @@ export function addCheckpointOptions(command: Command): Command {
 }
 
 export function addModelOptions(command: Command): Command {
-  return addContextOptions(addCheckpointOptions(command)).addOption(
+  return addDeviceOption(addContextOptions(addAdapterOption(addCheckpointOptions(command))))
+}
+
+export function addAdapterOption(command: Command): Command {
+  return command.option(
+    "--adapter <folder>",
+    "a PEFT adapter to put on the model (repeatable: several add up)",
+    collect("--adapter"),
+  )
+}
+
+export function addDeviceOption(command: Command): Command {
+  return command.addOption(
     new Option("-d, --device <kind>", `what computes: ${DEVICE_KINDS.join(", ")}`)
       .argParser(oneOf("--device", DEVICE_KINDS))
       .default("auto"),
@@ -116,16 +129,17 @@ export function parseIds(text: string): number[] {
   })
 }
 
-function whole(flag: string, least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
+/** Reads a whole number. Values are checked before a model is loaded, which may take long. */
+export function whole(flag: string, least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
   const range = most === Number.MAX_SAFE_INTEGER ? `from ${least} on` : `from ${least} to ${most}`
   return parser(flag, `a whole number ${range}`, (n) => Number.isSafeInteger(n) && inside(least, most)(n))
 }
 
-function decimal(flag: string, range: string, valid: (value: number) => boolean): (text: string) => number {
+/** Reads a number of a range that `valid` knows. */
+export function decimal(flag: string, range: string, valid: (value: number) => boolean): (text: string) => number {
   return parser(flag, `a number ${range}`, valid)
 }
 
-/** Values are checked before a model is loaded, which may take long. */
 function parser(flag: string, expected: string, valid: (value: number) => boolean): (text: string) => number {
   return (text) => {
     const value = text.trim() === "" ? Number.NaN : Number(text)
@@ -134,11 +148,12 @@ function parser(flag: string, expected: string, valid: (value: number) => boolea
   }
 }
 
-function inside(least: number, most: number): (value: number) => boolean {
+export function inside(least: number, most: number): (value: number) => boolean {
   return (value) => value >= least && value <= most
 }
 
-function oneOf<T extends string>(flag: string, values: readonly T[]): (text: string) => T {
+/** Reads one of some words. */
+export function oneOf<T extends string>(flag: string, values: readonly T[]): (text: string) => T {
   return (text) => {
     const value = values.find((each) => each === text)
     if (value !== undefined) return value
@@ -147,13 +162,14 @@ function oneOf<T extends string>(flag: string, values: readonly T[]): (text: str
 }
 
 /** An option that may be given several times. */
-function collect(flag: string): (text: string, before?: string[]) => string[] {
+export function collect(flag: string): (text: string, before?: string[]) => string[] {
   return (text, before = []) => {
     if (text === "") throw new RangeError(`${flag}: value is "", expected some text`)
     return [...before, text]
   }
 }
 
-function show(text: string): string {
+/** A value as the user wrote it, cut where it is long. */
+export function show(text: string): string {
   return JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text)
 }

@@ -20,11 +20,21 @@ export function formatCount(count: number): string {
   return count.toLocaleString("en-US")
 }
 
+/** A text as a shell reads it back: in quotes where it has to be. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+}
+
 /** Prints an object, indented, but each list of numbers on one line. */
 export function printJson(value: unknown): void {
   const numbers = /\[\n\s+([-\d][^"{[\]]*?)\n\s+\]/g // a newline in a text is written as an escape
   const json = JSON.stringify(value, null, 2).replace(numbers, (_, list: string) => `[${list.replace(/\s+/g, " ")}]`)
   process.stdout.write(`${json}\n`)
+}
+
+/** Prints an object on one line, one of many. */
+export function printJsonLine(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value)}\n`)
 }
 
 /**
@@ -46,11 +56,12 @@ export function note(text: string): void {
 }
 
 /** What --json tells of an answer. docs/cli.md describes the fields. */
-export function answerJson({ lm, name, loadMs }: LoadedModel, generation: Generation, firstTokenMs?: number) {
+export function answerJson({ lm, name, adapters, loadMs }: LoadedModel, generation: Generation, firstTokenMs?: number) {
   const { seed, ...sampling } = generation.sampling
   const { timings } = generation
   return {
     model: name,
+    adapters,
     device: lm.device.description,
     software: lm.device.software,
     text: generation.text,

@@ -17,6 +17,7 @@ Examples:
   gemlet score "Once upon a time there was a little girl."
   gemlet score --file story.txt --context 2048
   gemlet score "The cat sat on the moon." --tokens
+  gemlet score --file story.txt --adapter path/to/adapter
   gemlet score --model path/to/checkpoint --ids 2,513,528,351 --json`
 
 export function define(command: Command): void {
@@ -35,7 +36,7 @@ export function define(command: Command): void {
 async function score(text: string | undefined, flags: Flags): Promise<void> {
   const input = await readInput("text", { text, ids: flags.ids, file: flags.file })
   await interruptible(async (signal) => {
-    const { lm: model, name, loadMs } = await loadModel(flags, signal)
+    const { lm: model, name, adapters, loadMs } = await loadModel(flags, signal)
     await using lm = model
     const began = performance.now()
     const result = await lm.score(input)
@@ -46,7 +47,15 @@ async function score(text: string | undefined, flags: Flags): Promise<void> {
       const { tokens, logProbs, loss, perplexity } = result
       const { description: device, software } = lm.device
       const numbers = { loss, perplexity, bitsPerByte, bytes, tokens, logProbs: [...logProbs] }
-      printJson({ model: name, device, software, ...numbers, timings: { loadMs, scoreMs }, memory: lm.memory })
+      printJson({
+        model: name,
+        adapters,
+        device,
+        software,
+        ...numbers,
+        timings: { loadMs, scoreMs },
+        memory: lm.memory,
+      })
       return
     }
     if (flags.tokens) process.stdout.write(`${tokenTable(result, lm.tokenizer)}\n\n`)

@@ -22,6 +22,7 @@ export {
   parameterCounts,
 } from "./model/cost.ts"
 export type { HostArray, LossAndGradients } from "./model/model.ts"
+export { type PeftAdapter, type PeftConfig, type PeftModule, readAdapter } from "./model/peft.ts"
 export {
   blobSource,
   type Folder,
@@ -39,10 +40,19 @@ export type { AdapterOptions, GradientOptions, LanguageModel, Prompt, Score } fr
 export type { Message } from "./tokenizer/chat.ts"
 export { createTokenizer, type Tokenizer } from "./tokenizer/tokenizer.ts"
 export { type DatasetOptions, isDataFile, type NamedSource, openDataset } from "./train/dataset.ts"
+export { type DistillRunOptions, type DistillTuneOptions, distill } from "./train/distill.ts"
 export { randomCheckpoint } from "./train/initialise.ts"
 export { type AdamwOptions, adamw, type Optimizer, type SgdOptions, sgd } from "./train/optimizer.ts"
 export type { DataRecord, Dataset, Skipped } from "./train/records.ts"
 export { SCHEDULES, type ScheduleName } from "./train/schedule.ts"
+export { TEACHER_FILE, type TeachOptions, type TeachStep, teach } from "./train/teach.ts"
+export {
+  openTeacherCache,
+  TEACH_MODES,
+  type TeacherCache,
+  type TeacherCacheInfo,
+  type TeachMode,
+} from "./train/teacher_cache.ts"
 export { readTrainingFile, type TrainingState } from "./train/training_file.ts"
 export { type Preflight, type TuneStep, type Tuning, tune } from "./train/tune.ts"
 export type { TuneOptions, TuneSettings } from "./train/tune_options.ts"

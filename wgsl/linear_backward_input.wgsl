@@ -1,4 +1,4 @@
-// dx[t, c] = sum_n dy[t, first_row + n] * weight[n, c], a tile of 4 tokens x 8 columns per invocation.
+// dx[t, c] = sum_n dy[t, first_row + n] * weight[n, c], a tile of 8 tokens x 8 columns per invocation.
 //   dy [T, N]   weight [rows, C]   dx [T, C]
 // Where accumulate is not 0 the sum is added to dx: a matrix in several parts takes a dispatch per part.
 // links lib/weight_*.wgsl
@@ -14,48 +14,84 @@ fn store(t: u32, c: u32, value: vec4<f32>) {
   if (params.accumulate == 0u) { dx[i] = value; } else { dx[i] += value; }
 }
 
+// Where the row of token t begins in dy. Tokens past the edge read the last one's; what comes of it is not stored.
+fn start(t: u32) -> u32 {
+  return min(t, params.T - 1u) * params.N + params.first_row;
+}
+
 @compute @workgroup_size(8, 8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
-  let t = (group.y * 8u + lane.y) * 4u;
+  let t = (group.y * 8u + lane.y) * 8u;
   let c = group.x * 16u + lane.x; // and c + 8, so that neighbours read neighbours
   let C4 = params.C4;
   if (t >= params.T || c >= C4) { return; }
-  // What lies past the edge is read as the last there is; what comes of it is not stored.
-  let d = min(c + 8u, C4 - 1u);
-  let y0 = t * params.N + params.first_row;
-  let y1 = min(t + 1u, params.T - 1u) * params.N + params.first_row;
-  let y2 = min(t + 2u, params.T - 1u) * params.N + params.first_row;
-  let y3 = min(t + 3u, params.T - 1u) * params.N + params.first_row;
+  let d = min(c + 8u, C4 - 1u); // columns past the edge are not stored either
+  let y0 = start(t);
+  let y1 = start(t + 1u);
+  let y2 = start(t + 2u);
+  let y3 = start(t + 3u);
+  let y4 = start(t + 4u);
+  let y5 = start(t + 5u);
+  let y6 = start(t + 6u);
+  let y7 = start(t + 7u);
   var c0 = vec4<f32>(0.0);
   var c1 = vec4<f32>(0.0);
   var c2 = vec4<f32>(0.0);
   var c3 = vec4<f32>(0.0);
+  var c4 = vec4<f32>(0.0);
+  var c5 = vec4<f32>(0.0);
+  var c6 = vec4<f32>(0.0);
+  var c7 = vec4<f32>(0.0);
   var d0 = vec4<f32>(0.0);
   var d1 = vec4<f32>(0.0);
   var d2 = vec4<f32>(0.0);
   var d3 = vec4<f32>(0.0);
+  var d4 = vec4<f32>(0.0);
+  var d5 = vec4<f32>(0.0);
+  var d6 = vec4<f32>(0.0);
+  var d7 = vec4<f32>(0.0);
   for (var n = 0u; n < params.rows; n++) {
     let v = unpack4(weight[n * C4 + c]);
     let w = unpack4(weight[n * C4 + d]);
-    let p = dy[y0 + n];
-    let q = dy[y1 + n];
-    let r = dy[y2 + n];
-    let s = dy[y3 + n];
-    c0 += p * v;
-    c1 += q * v;
-    c2 += r * v;
-    c3 += s * v;
-    d0 += p * w;
-    d1 += q * w;
-    d2 += r * w;
-    d3 += s * w;
+    let p0 = dy[y0 + n];
+    c0 += p0 * v;
+    d0 += p0 * w;
+    let p1 = dy[y1 + n];
+    c1 += p1 * v;
+    d1 += p1 * w;
+    let p2 = dy[y2 + n];
+    c2 += p2 * v;
+    d2 += p2 * w;
+    let p3 = dy[y3 + n];
+    c3 += p3 * v;
+    d3 += p3 * w;
+    let p4 = dy[y4 + n];
+    c4 += p4 * v;
+    d4 += p4 * w;
+    let p5 = dy[y5 + n];
+    c5 += p5 * v;
+    d5 += p5 * w;
+    let p6 = dy[y6 + n];
+    c6 += p6 * v;
+    d6 += p6 * w;
+    let p7 = dy[y7 + n];
+    c7 += p7 * v;
+    d7 += p7 * w;
   }
   store(t, c, c0);
-  store(t + 1u, c, c1);
-  store(t + 2u, c, c2);
-  store(t + 3u, c, c3);
   store(t, c + 8u, d0);
+  store(t + 1u, c, c1);
   store(t + 1u, c + 8u, d1);
+  store(t + 2u, c, c2);
   store(t + 2u, c + 8u, d2);
+  store(t + 3u, c, c3);
   store(t + 3u, c + 8u, d3);
+  store(t + 4u, c, c4);
+  store(t + 4u, c + 8u, d4);
+  store(t + 5u, c, c5);
+  store(t + 5u, c + 8u, d5);
+  store(t + 6u, c, c6);
+  store(t + 6u, c + 8u, d6);
+  store(t + 7u, c, c7);
+  store(t + 7u, c + 8u, d7);
 }

@@ -37,6 +37,8 @@ export interface FoundAdapter {
   readonly software: boolean
   /** For people: `llvmpipe (LLVM 19.1.7, 256 bits)`. */
   readonly description: string
+  /** How to wait for its work; by `await` alone without. */
+  readonly wait?: (<T>(promise: Promise<T>) => Promise<T>) | undefined
 }
 
 export interface DeviceOptions {
@@ -131,7 +133,7 @@ export class Device {
   async settle(): Promise<void> {
     await Promise.all(this.#compiling)
     this.check()
-    await this.gpu.queue.onSubmittedWorkDone()
+    await this.#wait(this.gpu.queue.onSubmittedWorkDone())
     this.check()
   }
 
@@ -245,7 +247,7 @@ export class Device {
   /** The first `byteLength` bytes of a MAP_READ buffer, once the work that fills it is done. */
   async mapped(staging: GPUBuffer, byteLength: number): Promise<ArrayBuffer> {
     try {
-      await staging.mapAsync(GPUMapMode.READ, 0, byteLength)
+      await this.#wait(staging.mapAsync(GPUMapMode.READ, 0, byteLength))
     } catch (cause) {
       await Promise.all(this.#compiling)
       this.check()
@@ -294,6 +296,10 @@ export class Device {
     for (const buffer of [...this.#kinds.keys()]) this.free(buffer)
     this.#pipelines.clear()
     if (this.#ownsGpu) this.gpu.destroy()
+  }
+
+  #wait<T>(promise: Promise<T>): Promise<T> {
+    return this.#found.wait ? this.#found.wait(promise) : promise
   }
 
   #fail(error: GpuError): void {

@@ -50,7 +50,7 @@ export function linearBackwardInput(run: Run, dy: Tensor, weight: Matrix, onto?:
   const dx = onto ?? run.empty([T, C])
   for (const [i, { firstRow, rows, tensor }] of weight.parts.entries()) {
     const params = { T, C4: C / 4, N, first_row: firstRow, rows, accumulate: onto || i > 0 ? 1 : 0 }
-    run.dispatch(linear_backward_input, { dy, weight: tensor, dx }, params, [Math.ceil(C / 64), Math.ceil(T / 32)])
+    run.dispatch(linear_backward_input, { dy, weight: tensor, dx }, params, [Math.ceil(C / 64), Math.ceil(T / 64)])
   }
   return dx
 }
@@ -88,7 +88,7 @@ export function linearBackwardWeight(
       rows,
       accumulate: add ? 1 : 0,
     }
-    const workgroups = [Math.ceil(C / 64), Math.ceil(rows / 32)] as const
+    const workgroups = [Math.ceil(C / 64), Math.ceil(rows / 64)] as const
     run.dispatch(linear_backward_weight, { dy, x, dweight: part.tensor }, params, workgroups)
   }
   return dweight

@@ -1,6 +1,7 @@
 import type { FoundAdapter } from "../kernels/device.ts"
 import { GpuError } from "../kernels/errors.ts"
 import { findNavigatorAdapter, matches } from "./navigator_adapter.ts"
+import { patiently } from "./patience.ts"
 import { type DeviceKind, describe, isSoftware } from "./platform.ts"
 import { hasVulkanLoader, installSwiftShader } from "./swiftshader.ts"
 
@@ -26,7 +27,9 @@ export async function findNodeAdapter(kind: DeviceKind): Promise<FoundAdapter> {
       return undefined // Dawn throws where no backend or no adapter of that name exists
     }
     if (!adapter) return undefined
-    const found = { adapter, software: isSoftware(adapter.info), description: describe(adapter.info) }
+    const software = isSoftware(adapter.info)
+    const wait = software ? patiently : undefined
+    const found = { adapter, software, description: describe(adapter.info), wait }
     if (matches(kind, found)) return found
     seen.push(found.description)
     return undefined

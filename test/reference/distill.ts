@@ -1,6 +1,6 @@
 type Numbers = ArrayLike<number>
 
-const IGNORED = 2 ** 32 - 1
+export const IGNORED = 2 ** 32 - 1
 
 export interface Distill {
   readonly kind: "forward_kl" | "reverse_kl" | "jsd"
