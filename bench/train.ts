@@ -150,7 +150,7 @@ async function adapter() {
     steps: Number(values.steps ?? 150),
     batch: 4,
     context: 256,
-    heldOut: 8,
+    heldOut: 4,
     evaluateEvery: 25,
     seed,
     ...kept(),

@@ -16,6 +16,8 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly mod
     inspect: { summary: "describe a checkpoint, from its headers alone", module: () => import("./inspect.ts") },
     score: { summary: "tell how probable a text is", module: () => import("./score.ts") },
     tune: { summary: "fine-tune a model, or an adapter on it", module: () => import("./tune.ts") },
+    distill: { summary: "train a model to say what a teacher says", module: () => import("./distill.ts") },
+    teach: { summary: "write down what a teacher thinks of some data", module: () => import("./teach.ts") },
     train: { summary: "train a new model from a config", module: () => import("./train.ts") },
     merge: { summary: "add adapters to a model's weights", module: () => import("./merge.ts") },
   }

@@ -31,18 +31,20 @@ export interface LoadDetails {
   /** What to load instead of `--model`. */
   readonly location?: ModelLocation
   readonly dtype?: LoadOptions["dtype"]
+  /** A model to share the device with. */
+  readonly beside?: LanguageModel | undefined
 }
 
 /** Loads the model that the flags name with its adapters, and says so if the CPU has to compute unasked. */
 export async function loadModel(
   flags: ModelFlags,
   signal: AbortSignal,
-  { location = flags.model, dtype }: LoadDetails = {},
+  { location = flags.model, dtype, beside }: LoadDetails = {},
 ): Promise<LoadedModel> {
   const { revision, ignoreKey: ignoreKeys, device, context, chunk, adapter: adapters = [] } = flags
   const began = performance.now()
   const lm = await withProgress(signal, (onProgress) =>
-    load(location, { revision, ignoreKeys, device, context, chunk, dtype, signal, onProgress }),
+    load(location, { revision, ignoreKeys, device, context, chunk, dtype, beside, signal, onProgress }),
   )
   try {
     for (const [i, folder] of adapters.entries()) await lm.loadAdapter(folder, { name: `${i + 1}`, signal })
@@ -51,7 +53,7 @@ export async function loadModel(
     throw error
   }
   const loadMs = performance.now() - began
-  if (lm.device.software && device === "auto") {
+  if (lm.device.software && device === "auto" && !beside) {
     process.stderr.write(`gemlet: no GPU found, computing on the CPU with ${lm.device.description}\n`)
   }
   return { lm, name: modelName(flags), adapters, loadMs }

@@ -34,8 +34,19 @@ export interface TrainingCommand<Flags extends TrainingFlags> {
   load(run: Run<Flags>, signal: AbortSignal): Promise<LoadedModel>
   /** A command line that makes use of the result. */
   use(run: Run<Flags>): string
+  /** Opens what is learnt from, where that need not be --data. */
+  openData?(flags: Flags): Promise<TrainingData>
   /** Makes the run; the library's `tune` without. */
-  start?(lm: LanguageModel, data: Dataset, options: TuneOptions): Tuning
+  start?(lm: LanguageModel, data: Dataset | undefined, options: TuneOptions): Tuning
+}
+
+/** What is learnt from, and what is held out of it. */
+export interface TrainingData {
+  /** Absent where it is no texts; then the command has a `start`. */
+  readonly dataset?: Dataset
+  readonly heldOut?: number | Dataset
+  readonly records: number
+  readonly heldOutRecords: number
 }
 
 /** A run that was asked for. */
@@ -81,12 +92,12 @@ async function train<Flags extends TrainingFlags>(
 ): Promise<void> {
   const { command, flags, out, resumed } = run
   const options = training.options(flags)
-  const { dataset, records, heldOut, heldOutRecords } = await openData(flags)
+  const { dataset, records, heldOut, heldOutRecords } = await (training.openData ?? openData)(flags)
   const loaded = await training.load(run, signal)
   const limit = flags.memoryLimit ?? softwareLimit(loaded.lm)
   let tuning: Tuning | undefined
   try {
-    tuning = (training.start ?? tune)(loaded.lm, dataset, {
+    tuning = (training.start ?? startTune)(loaded.lm, dataset, {
       ...options,
       heldOut,
       store: directoryStore(out),
@@ -100,7 +111,7 @@ async function train<Flags extends TrainingFlags>(
     const preflight = await tuning.prepare()
     signal.throwIfAborted()
     if (!resumed) await Promise.all(RUN_FILES.map((file) => rm(join(out, file), { force: true })))
-    const data = { records, heldOut: heldOutRecords, skipped: dataset.skipped }
+    const data = { records, heldOut: heldOutRecords, skipped: dataset?.skipped ?? { count: 0, messages: [] } }
     report.begin({ loaded, tuning, preflight, data, out, limit })
     await follow(tuning, report, signal)
     report.end(ending(run, training, tuning.step, tuning.settings.steps, tuning.curve))
@@ -113,6 +124,10 @@ async function train<Flags extends TrainingFlags>(
   } finally {
     await (tuning?.lm ?? loaded.lm).dispose()
   }
+}
+
+function startTune(lm: LanguageModel, data: Dataset | undefined, options: TuneOptions): Tuning {
+  return tune(lm, data!, options)
 }
 
 /** Tells of every step. */
@@ -129,7 +144,7 @@ async function follow(tuning: Tuning, report: TrainingReport, signal: AbortSigna
 /** What was asked for: flags as given, over those kept in --out where a run is resumed. */
 async function openRun<Flags extends TrainingFlags>(
   command: Command,
-  { defaultOut, paths }: TrainingCommand<Flags>,
+  { defaultOut, paths, openData }: TrainingCommand<Flags>,
 ): Promise<Run<Flags>> {
   const began = performance.now()
   const given = givenFlags<Flags>(command)
@@ -139,7 +154,8 @@ async function openRun<Flags extends TrainingFlags>(
     const resumed = await readState(out)
     return { command: name, out, flags: { ...noteFlags<Flags>(resumed, name, out), ...given }, resumed, began }
   }
-  if (!given.data) throw new RangeError("--data: is missing, expected a file or folder of texts to learn from")
+  if (!given.data && !openData)
+    throw new RangeError("--data: is missing, expected a file or folder of texts to learn from")
   const read = paths.flatMap((path) => given[path] as string | string[] | number | undefined).map(String)
   const otherwise = "--resume goes on with a run in it, --force writes into it"
   await expectOutFolder(out, { force: given.force, read, otherwise })
@@ -185,7 +201,7 @@ function isFinished({ step, settings }: TrainingState, { steps = step }: Trainin
 }
 
 /** Reads the data once, and settles how many records are held out, so that it can be told. */
-async function openData({ data, heldOut, skipBad }: TrainingFlags) {
+export async function openData({ data, heldOut, skipBad }: TrainingFlags): Promise<TrainingData> {
   const open = async (paths: readonly string[]) => openDataset(await dataFiles(paths, isDataFile), { skipBad })
   const dataset = await open(data ?? [])
   const { count } = dataset

@@ -1,3 +1,4 @@
+import { isAbort } from "./errors.ts"
 import { flagOf } from "./training_options.ts"
 
 /**
@@ -5,7 +6,7 @@ import { flagOf } from "./training_options.ts"
  * number is no fault of a flag or a file, though a flag may help.
  */
 export function inFlags(error: unknown): unknown {
-  if (!(error instanceof Error)) return error
+  if (!(error instanceof Error) || isAbort(error)) return error // an abort's message cannot be written
   if (isDivergence(error)) return new Error(error.message, { cause: error })
   error.message = rewritten(error.message)
   return error

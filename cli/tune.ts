@@ -17,7 +17,8 @@ import { commandLine } from "./training_report.ts"
 
 type Flags = CheckpointFlags & MethodFlags & TrainingFlags
 
-const DEFAULTS = {
+/** What the help says of defaults. */
+export const DEFAULTS = {
   steps: "200",
   lr: "1e-4 for lora, 3e-4 for lamda, 2e-5 for full",
   warmup: "3 % of all",

@@ -30,7 +30,9 @@ function describe(name, source) {
 let text = "// Written by scripts/generate_shaders.js from wgsl/. Do not edit.\n"
 for (const file of files("wgsl/")) {
   const name = file.replace(".wgsl", "")
-  const source = read(`wgsl/${file}`)
+  const plain = read(`wgsl/${file}`)
+  const links = [...plain.matchAll(/^\/\/ links (lib\/\w+\.wgsl)$/gm)].map(([, lib]) => read(`wgsl/${lib}`))
+  const source = [plain, ...links].join("\n")
   const info = describe(name, source)
   text += `\nexport const ${name} = ${JSON.stringify({ ...info, source })} as const\n`
 }

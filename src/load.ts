@@ -98,7 +98,12 @@ export function createApi(platform: Platform): { load: Load; open: Open; merge: 
   const merge: Merge = async (location, adapters, store, options = {}) => {
     const checkpoint = await openCheckpoint(await folderOf(platform, location, options), options)
     try {
-      const read = adapters.map(async (each) => ({ adapter: await readAdapter(await folderOf(platform, each, {})) }))
+      const read = adapters.map(async (each) => {
+        const folder = await folderOf(platform, each, {})
+        const adapter = await readAdapter(folder)
+        await folder.close?.()
+        return { adapter }
+      })
       await mergeInto(store, checkpoint, await Promise.all(read))
     } finally {
       await checkpoint.close()

@@ -246,7 +246,9 @@ export class LanguageModel {
    */
   async loadAdapter(location: ModelLocation, { name = "default", ...options }: AdapterOptions = {}): Promise<string> {
     this.#check()
-    const { modules } = await readAdapter(await this.#openFolder(location, options))
+    const folder = await this.#openFolder(location, options)
+    const { modules } = await readAdapter(folder)
+    await folder.close?.()
     await this.#exclusive(async () => this.#adapters.add(name, modules))
     return name
   }

@@ -8,6 +8,7 @@
 // the next tokens'. Keys go by in blocks of 256: each lane scores four keys, then the lanes share out the columns (four to
 // a lane) and, where D < 256, the keys of the block. The softmax is the online one of Milakov & Gimelshein
 // (arXiv:1805.02867): the running maximum rescales what was summed before it.
+// links lib/tanh.wgsl
 const LANES = 64u;
 const BLOCK = 256u;
 const LOWEST = -3.0e38;
@@ -32,7 +33,7 @@ var<workgroup> weights: array<vec4<f32>, BLOCK>; // [keys]; at the end the lanes
 fn masked(product: vec4<f32>, key: u32, first: vec4<u32>, position: vec4<u32>) -> vec4<f32> {
   var score = product;
   if (params.softcap != 0.0) {
-    score = params.softcap * tanh(clamp(product / params.softcap, vec4<f32>(-15.0), vec4<f32>(15.0)));
+    score = params.softcap * tanh4(product / params.softcap);
   }
   return select(vec4<f32>(LOWEST), score, (vec4<u32>(key) >= first) & (vec4<u32>(key) <= position));
 }

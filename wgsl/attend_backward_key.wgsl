@@ -5,6 +5,7 @@
 // One workgroup per four keys of one kv head, walking over the queries from their own tokens to the last that sees one of
 // them. These go by in blocks of 256: each lane finds p and ds of four queries, then the lanes share out the columns and,
 // where D < 256, the queries of the block. Keys that nothing sees, as those of unwritten slots, get 0.
+// links lib/tanh.wgsl
 const LANES = 64u;
 const BLOCK = 256u;
 struct Params {
@@ -31,7 +32,7 @@ fn weigh(i: u32, product: vec4<f32>, gain: vec4<f32>, stat: vec2<f32>, t: u32, k
   var score = product;
   var through = vec4<f32>(1.0); // the cap
   if (params.softcap != 0.0) {
-    let capped = tanh(clamp(product / params.softcap, vec4<f32>(-15.0), vec4<f32>(15.0)));
+    let capped = tanh4(product / params.softcap);
     score = params.softcap * capped;
     through = 1.0 - capped * capped;
   }

@@ -6,6 +6,7 @@
 //   starts [T], read where packed is 1
 // One workgroup per four queries of one kv head, walking over their keys as attend.wgsl does: each lane finds ds of four
 // keys, then the lanes share out the columns and, where D < 256, the keys of the block.
+// links lib/tanh.wgsl
 const LANES = 64u;
 const BLOCK = 256u;
 struct Params { T: u32, H: u32, G: u32, D4: u32, window: u32, packed: u32, scale: f32, softcap: f32 }
@@ -30,7 +31,7 @@ fn slope(product: vec4<f32>, gain: vec4<f32>, key: u32, rows: Rows) -> vec4<f32>
   var score = product;
   var through = vec4<f32>(1.0); // the cap
   if (params.softcap != 0.0) {
-    let capped = tanh(clamp(product / params.softcap, vec4<f32>(-15.0), vec4<f32>(15.0)));
+    let capped = tanh4(product / params.softcap);
     score = params.softcap * capped;
     through = 1.0 - capped * capped;
   }

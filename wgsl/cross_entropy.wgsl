@@ -3,6 +3,7 @@
 //   logits [T, V]   targets [T]   softmax [T, (max l, sum_v exp(l - max l), l of the target)]   loss [T]
 // The vocabulary may come in blocks, one dispatch after the other: this one's logits are those of tokens
 // [first, first + V). softmax and loss are those of the blocks so far, and after the last of all.
+// links lib/tanh.wgsl
 const LANES = 64u;
 const LOWEST = -3.0e38;
 const IGNORED = 0xffffffffu;
@@ -19,7 +20,7 @@ var<workgroup> sums: array<f32, LANES>;
 
 fn capped(x: f32) -> f32 {
   if (params.cap == 0.0) { return x; }
-  return params.cap * tanh(clamp(x / params.cap, -15.0, 15.0));
+  return params.cap * tanh1(x / params.cap);
 }
 
 @compute @workgroup_size(LANES)

@@ -2,6 +2,7 @@
 // l and softmax as in cross_entropy, the last factor only where cap is not 0; 0 where the target is IGNORED.
 //   logits [T, V]   targets [T]   softmax [T, (max, sum, _)]   dloss [T]   dlogits [T, V]
 // logits are those of tokens [first, first + V). One workgroup per row and 1024 of them.
+// links lib/tanh.wgsl
 const LANES = 64u;
 const CHUNK = 1024u;
 const IGNORED = 0xffffffffu;
@@ -27,7 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var l = logits[row + v];
     var slope = d;
     if (params.cap != 0.0) {
-      let u = tanh(clamp(l / params.cap, -15.0, 15.0));
+      let u = tanh1(l / params.cap);
       l = params.cap * u;
       slope *= (1.0 - u) * (1.0 + u);
     }

@@ -6,6 +6,7 @@
 //   a' = (a - max a) / temperature, b' = (b - max b) / temperature
 // The vocabulary may come in blocks, one dispatch after the other: this one's logits are those of tokens
 // [first, first + V). scores and loss are those of the blocks so far, and after the last of all.
+// links lib/tanh.wgsl
 const LANES = 64u;
 const LOWEST = -3.0e38;
 const FLOOR = -1.0e30; // of differences: those of infinite logits must not meet as NaN
@@ -26,7 +27,7 @@ var<workgroup> sums: array<vec4<f32>, LANES>;
 
 fn capped(x: f32, cap: f32) -> f32 {
   if (cap == 0.0) { return x; }
-  return cap * tanh(clamp(x / cap, -15.0, 15.0));
+  return cap * tanh1(x / cap);
 }
 
 // a and b of a column.

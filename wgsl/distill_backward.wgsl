@@ -3,6 +3,7 @@
 // 0 where the target is IGNORED.
 //   student [T, V]   teacher [T, shift + V]   targets [T]   scores [T, 6]   dloss [T]   dlogits [T, V]
 // One workgroup per row and 1024 columns.
+// links lib/tanh.wgsl
 const LANES = 64u;
 const CHUNK = 1024u;
 const FLOOR = -1.0e30;
@@ -20,7 +21,7 @@ struct Scores { top: f32, sum: f32, teacher_top: f32, teacher_sum: f32, forward:
 // tanh(x / cap), or 0 without a cap.
 fn bend(x: f32, cap: f32) -> f32 {
   if (cap == 0.0) { return 0.0; }
-  return tanh(clamp(x / cap, -15.0, 15.0));
+  return tanh1(x / cap);
 }
 
 @compute @workgroup_size(LANES)

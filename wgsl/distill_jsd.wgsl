@@ -4,6 +4,7 @@
 //   student [T, V]   teacher [T, shift + V]   targets [T]   scores [T, 6] of distill, after the last block
 //   sums [T, (KL(p || m), KL(q || m))]   loss [T]
 // The vocabulary may come in blocks, as in distill.
+// links lib/tanh.wgsl
 const LANES = 64u;
 const FLOOR = -1.0e30;
 const IGNORED = 0xffffffffu;
@@ -23,7 +24,7 @@ var<workgroup> parts: array<vec2<f32>, LANES>;
 
 fn capped(x: f32, cap: f32) -> f32 {
   if (cap == 0.0) { return x; }
-  return cap * tanh(clamp(x / cap, -15.0, 15.0));
+  return cap * tanh1(x / cap);
 }
 
 // log(1 + y): WGSL's log may err by 2^-21 near 1, so there by the series of 2 atanh(y / (2 + y)).

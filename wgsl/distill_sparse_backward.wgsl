@@ -3,6 +3,7 @@
 // only where cap is not 0. It is the gradient of those tokens; that of the ids is put over it by distill_sparse_scatter.
 //   logits [T, V]   rest [T, 2]   slopes [T, K + 1]   dloss [T]   dlogits [T, V]
 // One workgroup per row and 1024 columns.
+// links lib/tanh.wgsl
 const LANES = 64u;
 const CHUNK = 1024u;
 struct Params { V: u32, K: u32, cap: f32, temperature: f32 }
@@ -23,7 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var l = logits[row + v];
     var u = 0.0;
     if (params.cap != 0.0) {
-      u = tanh(clamp(l / params.cap, -15.0, 15.0));
+      u = tanh1(l / params.cap);
       l = params.cap * u;
     }
     let p = exp(min(l - rest[t].x, 0.0) / params.temperature) / rest[t].y; // above the rest's maximum are only ids

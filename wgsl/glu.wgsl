@@ -1,6 +1,7 @@
 // y = act(gate) * up, element by element; act is GELU (tanh form, Hendrycks & Gimpel, arXiv:1606.08415) or SiLU.
 //   gate, up, y [T, F]
-// One invocation per four elements. The tanh's argument is clamped: some drivers give NaN beyond 100.
+// One invocation per four elements.
+// links lib/tanh.wgsl
 override WORKGROUP: u32 = 64;
 override SILU: bool = false;
 struct Params { n4: u32 }
@@ -11,7 +12,7 @@ struct Params { n4: u32 }
 
 fn gelu(x: vec4<f32>) -> vec4<f32> {
   let inner = 0.7978845608028654 * (x + 0.044715 * x * x * x);
-  return 0.5 * x * (1.0 + tanh(clamp(inner, vec4<f32>(-15.0), vec4<f32>(15.0))));
+  return 0.5 * x * (1.0 + tanh4(inner));
 }
 
 fn silu(x: vec4<f32>) -> vec4<f32> {

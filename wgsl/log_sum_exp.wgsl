@@ -3,6 +3,7 @@
 //   logits [T, V]   scores [T, 2]
 // The vocabulary may come in blocks, one dispatch after the other: this one's logits are those of tokens
 // [first, first + V). scores are those of the blocks so far, and after the last of all.
+// links lib/tanh.wgsl
 const LANES = 64u;
 const LOWEST = -3.0e38;
 struct Params { V: u32, first: u32, cap: f32, temperature: f32 }
@@ -14,7 +15,7 @@ var<workgroup> parts: array<vec2<f32>, LANES>;
 
 fn capped(x: f32) -> f32 {
   if (params.cap == 0.0) { return x; }
-  return params.cap * tanh(clamp(x / params.cap, -15.0, 15.0));
+  return params.cap * tanh1(x / params.cap);
 }
 
 fn joined(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {

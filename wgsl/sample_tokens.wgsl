@@ -8,6 +8,7 @@
 // weight, wherever they are. Until a draw is made it stands at the last token so far that has any weight: that stays, where
 // rounding leaves something over at the end.
 // One workgroup per row; each of its lanes sums up a stretch of columns, then makes draws.
+// links lib/tanh.wgsl
 const LANES = 256u;
 struct Params { V: u32, N: u32, first: u32, cap: f32, temperature: f32 }
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
@@ -23,7 +24,7 @@ var<workgroup> ends: array<u32, LANES>; // the last column of each stretch that 
 
 fn mass(t: u32, v: u32) -> f32 {
   var a = logits[t * params.V + v];
-  if (params.cap != 0.0) { a = params.cap * tanh(clamp(a / params.cap, -15.0, 15.0)); }
+  if (params.cap != 0.0) { a = params.cap * tanh1(a / params.cap); }
   return exp((a - scores[t].x) / params.temperature);
 }
 

@@ -2,6 +2,7 @@
 // cap * tanh(l / cap), or l where cap is 0.
 //   values, ids [T, K], from top_k   sorted_values, sorted_ids [T, K]
 // One invocation per entry, which counts those before it.
+// links lib/tanh.wgsl
 override WORKGROUP: u32 = 64;
 struct Params { n: u32, K: u32, cap: f32 }
 @group(0) @binding(0) var<storage, read> values: array<f32>;
@@ -22,7 +23,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let y = values[j];
     if (y > x || (y == x && ids[j] < ids[i])) { rank++; }
   }
-  if (params.cap != 0.0) { x = params.cap * tanh(clamp(x / params.cap, -15.0, 15.0)); }
+  if (params.cap != 0.0) { x = params.cap * tanh1(x / params.cap); }
   sorted_values[row + rank] = x;
   sorted_ids[row + rank] = ids[i];
 }

@@ -1,7 +1,7 @@
 import type { Device } from "../kernels/device.ts"
 import { type Dtype, type Matrix, sizeOf, type Tensor } from "../kernels/tensor.ts"
 import type { Checkpoint, Weight } from "./checkpoint.ts"
-import { type DType, DTYPE_BYTES, decodeToFloat32 } from "./dtype.ts"
+import { DTYPE_BYTES, type DType, decodeToFloat32 } from "./dtype.ts"
 import type { ModelWeights } from "./gemma.ts"
 import type { Linear } from "./linear.ts"
 

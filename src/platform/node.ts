@@ -16,7 +16,7 @@ async function openFolder(
   location: string | undefined,
   { revision, onDownload, signal, headersOnly }: OpenOptions,
 ): Promise<Folder> {
-  if (location === undefined) return pathFolder(embeddedModel())
+  if (location === undefined) return { ...pathFolder(embeddedModel()), name: "storyteller" }
   if (/^https?:\/\//.test(location)) return urlFolder(location)
   const path = location.startsWith("file:") ? fileURLToPath(location) : location
   if (existsSync(path)) {

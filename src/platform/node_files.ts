@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto"
-import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises"
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
 import { expectInside, expectRange, type Folder, type Source } from "../model/source.ts"
 import type { Store } from "../model/store.ts"
@@ -73,9 +73,18 @@ export function directoryStore(directory: string): Store {
     async write(file, chunks) {
       expectInside(directory, file)
       await mkdir(directory, { recursive: true })
+      await clearLeftovers(directory, file)
       await writeFileAtomic(join(directory, file), chunks)
       await folder.close?.() // what was open may have been replaced
     },
+  }
+}
+
+/** Removes what a process left that was killed while it wrote the file. */
+async function clearLeftovers(directory: string, file: string): Promise<void> {
+  const folder = join(directory, dirname(file))
+  for (const name of await readdir(folder)) {
+    if (name.startsWith(`.${basename(file)}.`) && name.endsWith(".tmp")) await rm(join(folder, name), { force: true })
   }
 }
 

@@ -38,7 +38,7 @@ export interface TrainerOptions {
   readonly maxNorm?: number | undefined
   /** Compute again what each layer needs for its gradients instead of keeping it. */
   readonly recompute?: boolean | undefined
-  /** Cross-entropy by default. */
+  /** What steps lower; cross-entropy by default. */
   readonly objective?: Objective | undefined
 }
 
@@ -139,7 +139,7 @@ export class Trainer {
     return { loss: mean, gradientNorm, targets }
   }
 
-  /** The mean loss of some micro-batches. */
+  /** The mean cross-entropy of some micro-batches: whatever is trained by, so that runs of different objectives compare. */
   async evaluate(batch: readonly MicroBatch[]): Promise<{ loss: number; targets: number }> {
     const device = this.#device
     this.#evaluation ??= this.#planEvaluation()
@@ -148,7 +148,6 @@ export class Trainer {
     for (const sequences of batch) {
       const packed = pack(sequences, this.#options.tokens)
       writeInputs(device, this.#inputs, packed)
-      this.#options.objective?.prepare?.(sequences)
       plan.submit()
       sum += total(await device.read(loss))
       targets += packed.count
@@ -229,7 +228,7 @@ export class Trainer {
   #planEvaluation() {
     const { config, weights } = this.#model
     const run = new Run(this.#device)
-    const loss = run.keep(sequenceLoss(run, config, weights, this.#inputs, { objective: this.#options.objective }))
+    const loss = run.keep(sequenceLoss(run, config, weights, this.#inputs))
     return { plan: run.plan(this.#pool), loss }
   }
 

@@ -355,7 +355,10 @@ export class Tuning implements AsyncIterable<TuneStep> {
     this.#heldOut ??= this.#cut(await all(this.#batches.heldOutRows()))
     if (this.#heldOut.length === 0) return undefined
     const { loss } = await this.#exclusive(() => this.#ready.trainer.evaluate(this.#heldOut!))
-    return loss
+    if (Number.isFinite(loss)) return loss
+    throw new RangeError(
+      `step ${this.step}: held-out loss is ${loss}, expected a finite number (try a lower learning rate)`,
+    )
   }
 
   /** Whether something is to be done after this step: every so many, and after the last. */
