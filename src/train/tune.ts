@@ -244,17 +244,15 @@ export class Tuning implements AsyncIterable<TuneStep> {
     const { adapter } = attached
     const trainables = adapter ? adapterTrainables(adapter, this.settings.adapter!, steps) : allWeights(model)
     const tokens = rowsAtOnce * context
-    const options = {
-      optimizer: this.#optimizer,
-      tokens,
-      maxNorm: maxNorm || undefined,
-      recompute: this.#options.recompute,
-      objective: this.#objective?.create(model, tokens),
-    }
+    const { recompute } = this.#options
+    const common = { optimizer: this.#optimizer, tokens, maxNorm: maxNorm || undefined, recompute }
+    let objective: ReturnType<RunObjective["create"]> | undefined
     try {
+      objective = this.#objective?.create(model, tokens)
+      const options = { ...common, objective }
       return { trainables, options, file, ...attached, preflight: this.#weigh(trainables, options) }
     } catch (error) {
-      options.objective?.dispose()
+      objective?.dispose()
       if (adapter) this.#inside.adapters.remove(this.#name)
       throw error
     }
