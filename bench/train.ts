@@ -54,6 +54,12 @@ async function dataset(path = values.data) {
   return openDataset(await dataFiles([path], isDataFile))
 }
 
+const TITLES = {
+  curve: "storyteller's shape from random weights",
+  tune: `storyteller on fairy tales, ${values.method}`,
+  "270m": "Gemma 3 270M's shape",
+}
+
 /** Runs it to its end, telling of each measurement. */
 async function follow(tuning: Tuning): Promise<{ steps: TuneStep[]; curve: CurvePoint[]; seconds: number }> {
   const began = performance.now()
@@ -71,7 +77,10 @@ async function follow(tuning: Tuning): Promise<{ steps: TuneStep[]; curve: Curve
   if (values.out) {
     const training = curve.flatMap(({ step, loss }) => (loss === undefined ? [] : [{ step, loss }]))
     const heldOut = heldOutOf(curve).map(([step, loss]) => ({ step: step!, loss: loss! }))
-    await writeFile(values.out, lossCurveSvg({ title: positionals.join(" "), training, heldOut }))
+    await writeFile(
+      values.out,
+      lossCurveSvg({ title: TITLES[positionals[0] as keyof typeof TITLES], training, heldOut }),
+    )
   }
   return { steps, curve, seconds }
 }
