@@ -5,7 +5,7 @@ import { cpus } from "node:os"
 import { parseArgs } from "node:util"
 import { type DeviceKind, type LanguageModel, load } from "../src/index.ts"
 import { Device } from "../src/kernels/device.ts"
-import { kvCacheBytesFormula } from "../src/model/cost.ts"
+import { cacheBytes } from "../src/model/cost.ts"
 import { findNodeAdapter } from "../src/platform/node_adapter.ts"
 import { writeRandom270m } from "../test/helpers/random_270m.ts"
 import { copyBandwidth } from "./bandwidth.ts"
@@ -68,7 +68,7 @@ async function measure(model: string, folder: string | undefined, copyRate: numb
     host.push(timings.hostMsPerToken)
   }
   // What a decode step must read: every weight (the tied embedding is the head) and the keys and values so far.
-  const bytesPerToken = lm.memory.weights + kvCacheBytesFormula(lm.config, 33 + DECODE_TOKENS / 2, 4)
+  const bytesPerToken = lm.memory.weights + cacheBytes(lm.config, 33 + DECODE_TOKENS / 2, { chunk: 0, bytesPerElement: 4 })
   const decodeSpread = spread(decode)
   const row = {
     commit: commit(),

@@ -166,7 +166,7 @@ async function adapter() {
     ...(values.init && { init: values.init as "svd-sigma" }),
   }
   const { steps, curve, seconds } = await follow(tune(lm, await dataset(), options))
-  const shapes = [...internals(lm).model.linears.values()].map(({ weight }) => weight.shape)
+  const shapes = [...internals(lm).model.network.linears.values()].map(({ shape }) => shape)
   const heldOut = heldOutOf(curve)
   const { description } = lm.device
   await lm.dispose()

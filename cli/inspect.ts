@@ -11,6 +11,7 @@ import {
   parameterCounts,
   readAdapter,
   type StoredTensor,
+  type TransformerConfig,
 } from "../src/index.ts"
 import { interruptible } from "./interrupt.ts"
 import { modelName, openModel } from "./model.ts"
@@ -80,15 +81,11 @@ function describe(checkpoint: Checkpoint, flags: Flags, adapters: readonly Adapt
     config,
     eos: [...new Set([...config.eos, ...moreEos])],
     sampling,
-    parameters: parameterCounts(config),
+    parameters: parameterCounts(stored.map(({ spec }) => spec)),
     weights: { tensors: stored.length, bytes: sumBytes(stored), byDtype },
     ignored: { tensors: ignored.length, bytes: sumBytes(ignored) },
     files: checkpoint.files,
-    kvCache: contextsOf(config).map((context) => ({
-      context,
-      bytes: kvCacheBytes(config, context, { chunk: load.chunk, bytesPerElement: CACHE_ELEMENT_BYTES }),
-      allGlobalBytes: kvCacheBytesAllGlobal(config, context, CACHE_ELEMENT_BYTES),
-    })),
+    kvCache: config.modelType === "hgrn_bit" ? [] : kvCacheOf(config, load.chunk),
     load,
     adapters,
     tensors: flags.tensors
@@ -102,6 +99,15 @@ function describe(checkpoint: Checkpoint, flags: Flags, adapters: readonly Adapt
         }))
       : undefined,
   }
+}
+
+function kvCacheOf(config: TransformerConfig, chunk: number) {
+  const { maxPositions } = config
+  return [...CONTEXTS.filter((context) => context < maxPositions), maxPositions].map((context) => ({
+    context,
+    bytes: kvCacheBytes(config, context, { chunk, bytesPerElement: CACHE_ELEMENT_BYTES }),
+    allGlobalBytes: kvCacheBytesAllGlobal(config, context, CACHE_ELEMENT_BYTES),
+  }))
 }
 
 type AdapterReport = Awaited<ReturnType<typeof describeAdapter>>
@@ -140,10 +146,6 @@ async function describeAdapter(path: string) {
   }
 }
 
-function contextsOf({ maxPositions }: ModelConfig): number[] {
-  return [...CONTEXTS.filter((context) => context < maxPositions), maxPositions]
-}
-
 function bytesOf({ info }: StoredTensor): number {
   return info.end - info.start
 }
@@ -156,12 +158,11 @@ function render(report: Report): string {
   const { config, parameters, weights, load } = report
   const types = Object.keys(weights.byDtype).join(", ")
   const head = `${report.model}: ${config.modelType}, ${formatCount(parameters.total)} parameters, ${formatBytes(weights.bytes)} in ${types}`
-  const kv = `Key and value cache (f32, chunks of ${load.chunk})`
   const sections: [string, string][] = [
-    ["Architecture", table(architecture(report))],
+    ["Architecture", table([...architecture(config), ...vocabulary(report)])],
     ["Parameters", table(parameterRows(report), { right: [1, 2] })],
     ["Files", table(fileRows(report), { right: [1] })],
-    [kv, table(cacheRows(report), { right: [0, 1, 2, 3] })],
+    cacheSection(report),
     [`GPU bytes to load with a context of ${formatCount(load.context)}`, table(loadRows(report), { right: [1] })],
   ]
   for (const adapter of report.adapters) {
@@ -171,8 +172,17 @@ function render(report: Report): string {
   return [head, ...sections.map(([title, body]) => `${title}\n${body.replace(/^/gm, "  ")}`)].join("\n\n")
 }
 
-function architecture({ config, eos, sampling }: Report): string[][] {
-  const { layers, numHeads, numKvHeads, headDim, tiedHead } = config
+function architecture(config: ModelConfig): string[][] {
+  if (config.modelType === "hgrn_bit") {
+    return [
+      ["layers", `${config.numLayers}: gated linear recurrences, no attention`],
+      ["width", formatCount(config.hiddenSize)],
+      ["MLP", `${formatCount(config.intermediateSize)}, SiLU`],
+      ["linear layers", "ternary, on activations normed and rounded to eight bits; the head too"],
+      ["norms", `two per layer and one in each linear layer, epsilon ${config.eps}`],
+    ]
+  }
+  const { layers, numHeads, numKvHeads, headDim } = config
   const kinds = new Map<string, { count: number; what: string; rope: string }>()
   for (const { window, rope } of layers) {
     const what = window === null ? "global" : `local (window ${window})`
@@ -185,7 +195,6 @@ function architecture({ config, eos, sampling }: Report): string[][] {
   const caps = { attention: config.attentionSoftcap, logits: config.finalSoftcap }
   const softcaps = Object.entries(caps).flatMap(([name, cap]) => (cap === null ? [] : [`${name} ${cap}`]))
   const heads = numKvHeads === 1 ? "1 head of keys and values" : `${numKvHeads} heads of keys and values`
-  const special = { bos: config.bos, eos: eos.join(" "), pad: config.pad }
   return [
     ["layers", `${layers.length}: ${[...kinds.values()].map(({ count, what }) => `${count} ${what}`).join(", ")}`],
     ...(kinds.size > 1
@@ -200,8 +209,17 @@ function architecture({ config, eos, sampling }: Report): string[][] {
     ["norms", `${config.sandwichNorms ? "four" : "two"} per layer, epsilon ${config.eps}`],
     ...[...kinds.values()].map(({ what, rope }) => [`rotary, ${what.split(" ")[0]}`, rope]),
     ...(softcaps.length > 0 ? [["soft-caps", softcaps.join(", ")]] : []),
-    ["vocabulary", `${formatCount(config.vocabSize)}, head ${tiedHead ? "tied to the embedding" : "of its own"}`],
     ["positions", formatCount(config.maxPositions)],
+  ]
+}
+
+function vocabulary({ config, eos, sampling }: Report): string[][] {
+  const special = { bos: config.bos, eos: eos.join(" "), pad: config.pad }
+  return [
+    [
+      "vocabulary",
+      `${formatCount(config.vocabSize)}, head ${config.tiedHead ? "tied to the embedding" : "of its own"}`,
+    ],
     [
       "tokens",
       Object.entries(special)
@@ -236,14 +254,16 @@ function fileRows({ files, weights, ignored }: Report): string[][] {
   return rows
 }
 
-function cacheRows({ kvCache }: Report): string[][] {
+function cacheSection({ kvCache, load }: Report): [string, string] {
+  if (kvCache.length === 0) return ["State of the recurrences (f32)", `${formatBytes(load.cache)} at every context`]
   const rows = kvCache.map(({ context, bytes, allGlobalBytes }) => [
     formatCount(context),
     formatBytes(bytes),
     formatBytes(allGlobalBytes),
     `${((100 * bytes) / allGlobalBytes).toFixed(1)} %`,
   ])
-  return [["context", "this model", "all layers global", "share"], ...rows]
+  const titles = ["context", "this model", "all layers global", "share"]
+  return [`Key and value cache (f32, chunks of ${load.chunk})`, table([titles, ...rows], { right: [0, 1, 2, 3] })]
 }
 
 function loadRows({ load }: Report): string[][] {

@@ -41,10 +41,10 @@ export async function loadModel(
   signal: AbortSignal,
   { location = flags.model, dtype, beside }: LoadDetails = {},
 ): Promise<LoadedModel> {
-  const { revision, ignoreKey: ignoreKeys, device, context, chunk, adapter: adapters = [] } = flags
+  const { revision, ignoreKey: ignoreKeys, device, context, chunk, actQuant, adapter: adapters = [] } = flags
   const began = performance.now()
   const lm = await withProgress(signal, (onProgress) =>
-    load(location, { revision, ignoreKeys, device, context, chunk, dtype, beside, signal, onProgress }),
+    load(location, { revision, ignoreKeys, device, context, chunk, dtype, actQuant, beside, signal, onProgress }),
   )
   try {
     for (const [i, folder] of adapters.entries()) await lm.loadAdapter(folder, { name: `${i + 1}`, signal })

@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander"
-import { DEVICE_KINDS, type DeviceKind, type GenerationOptions } from "../src/index.ts"
+import { ACT_QUANTS, type ActQuant, DEVICE_KINDS, type DeviceKind, type GenerationOptions } from "../src/index.ts"
 
 /** Which checkpoint, for every command. */
 export interface CheckpointFlags {
@@ -15,6 +15,7 @@ export interface ModelFlags extends CheckpointFlags {
   readonly context?: number
   readonly chunk?: number
   readonly adapter?: string[]
+  readonly actQuant?: ActQuant
 }
 
 /** How tokens are drawn. */
@@ -45,7 +46,7 @@ export function addCheckpointOptions(command: Command): Command {
 }
 
 export function addModelOptions(command: Command): Command {
-  return addDeviceOption(addContextOptions(addAdapterOption(addCheckpointOptions(command))))
+  return addDeviceOption(addActQuantOption(addContextOptions(addAdapterOption(addCheckpointOptions(command)))))
 }
 
 export function addAdapterOption(command: Command): Command {
@@ -53,6 +54,15 @@ export function addAdapterOption(command: Command): Command {
     "--adapter <folder>",
     "a PEFT adapter to put on the model (repeatable: several add up)",
     collect("--adapter"),
+  )
+}
+
+export function addActQuantOption(command: Command): Command {
+  return command.addOption(
+    new Option(
+      "--act-quant <how>",
+      "activations of ternary layers: int8, as they were trained (the default), or none, as they are",
+    ).argParser(oneOf("--act-quant", ACT_QUANTS)),
   )
 }
 

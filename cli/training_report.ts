@@ -2,7 +2,6 @@ import { join } from "node:path"
 import {
   formatBytes,
   type Preflight,
-  parameterCounts,
   type Skipped,
   type TrainingState,
   type TuneStep,
@@ -63,7 +62,7 @@ export const jsonReport: TrainingReport = {
       resumedAt: tuning.step > 0 ? tuning.step : null,
       settings: tuning.settings,
       data,
-      parameters: { trained, total: parameterCounts(lm.config).total },
+      parameters: { trained, total: lm.parameters.total },
       bytes: { ...bytes, limit: limit ?? null },
     })
   },
@@ -149,7 +148,7 @@ function preflightText({ loaded, tuning, preflight, data, limit }: Beginning): s
   const { lm, name } = loaded
   const { held, gradients, state, scratch, peak, trained } = preflight
   const { method, steps, batch, context } = tuning.settings
-  const { total } = parameterCounts(lm.config)
+  const { total } = lm.parameters
   const { records, heldOut, skipped } = data
   const rows = [
     ["model", `${name} on ${lm.device.description}`],

@@ -11,17 +11,23 @@ export {
   type LoadProgress,
   loadBytes,
   type OpenModelOptions,
+  type PackOptions,
 } from "./load.ts"
 export type { Checkpoint, StoredTensor } from "./model/checkpoint.ts"
-export type { GenerationConfig, LayerConfig, ModelConfig } from "./model/config.ts"
+export type { GenerationConfig, ModelConfig } from "./model/config.ts"
 export {
+  cacheBytes,
   flopsPerToken,
   kvCacheBytes,
   kvCacheBytesAllGlobal,
   kvCacheBytesFormula,
+  type ParameterCounts,
   parameterCounts,
 } from "./model/cost.ts"
+export type { HgrnConfig } from "./model/hgrn_config.ts"
+export { ACT_QUANTS, type ActQuant } from "./model/linear.ts"
 export type { HostArray, LossAndGradients } from "./model/model.ts"
+export { PACKINGS, type Packing } from "./model/packed.ts"
 export { type PeftAdapter, type PeftConfig, type PeftModule, readAdapter } from "./model/peft.ts"
 export {
   blobSource,
@@ -35,13 +41,22 @@ export {
   urlSource,
 } from "./model/source.ts"
 export { type MemoryStore, memoryStore, type Store } from "./model/store.ts"
+export type { LayerConfig, TransformerConfig } from "./model/transformer_config.ts"
 export { DEVICE_KINDS, type DeviceKind } from "./platform/platform.ts"
 export type { AdapterOptions, GradientOptions, LanguageModel, Prompt, Score } from "./session.ts"
 export type { Message } from "./tokenizer/chat.ts"
 export { createTokenizer, type Tokenizer } from "./tokenizer/tokenizer.ts"
+export {
+  type CompressedLayer,
+  type Compression,
+  type CompressOptions,
+  compress,
+  type RankRule,
+} from "./train/compress.ts"
 export { type DatasetOptions, isDataFile, type NamedSource, openDataset } from "./train/dataset.ts"
 export { type DistillRunOptions, type DistillTuneOptions, distill } from "./train/distill.ts"
 export { randomCheckpoint } from "./train/initialise.ts"
+export { inputMoments } from "./train/input_moments.ts"
 export { type AdamwOptions, adamw, type Optimizer, type SgdOptions, sgd } from "./train/optimizer.ts"
 export type { DataRecord, Dataset, Skipped } from "./train/records.ts"
 export { SCHEDULES, type ScheduleName } from "./train/schedule.ts"

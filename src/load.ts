@@ -1,13 +1,15 @@
 import type { DownloadProgress } from "./hub/progress.ts"
 import { Device, type DeviceOptions } from "./kernels/device.ts"
 import { mergeInto } from "./merge.ts"
-import { type Checkpoint, openCheckpoint, type Weight } from "./model/checkpoint.ts"
-import { kvCacheBytes } from "./model/cost.ts"
-import { Model } from "./model/model.ts"
+import { type Checkpoint, openCheckpoint } from "./model/checkpoint.ts"
+import { cacheBytes } from "./model/cost.ts"
+import { Model, type ModelOptions } from "./model/model.ts"
+import type { Packing } from "./model/packed.ts"
 import { readAdapter } from "./model/peft.ts"
 import { type Folder, filesFolder, type ModelLocation, readJson, readText } from "./model/source.ts"
 import type { Store } from "./model/store.ts"
-import type { UploadOptions, UploadProgress } from "./model/upload.ts"
+import { type UploadOptions, type UploadProgress, uploadBytes } from "./model/upload.ts"
+import { packInto } from "./pack.ts"
 import type { DeviceKind, Platform } from "./platform/platform.ts"
 import { internals, LanguageModel } from "./session.ts"
 import { createTokenizer, type Tokenizer } from "./tokenizer/tokenizer.ts"
@@ -34,6 +36,11 @@ export interface LoadOptions extends OpenModelOptions {
   readonly chunk?: number
   /** `f32` widens the weights on the GPU, as training all of them needs; by default they stay as they are stored. */
   readonly dtype?: UploadOptions["dtype"]
+  /**
+   * What ternary layers do with activations: `int8`, the default, rounds them to eight bits a row, as they were in training;
+   * `none` leaves them.
+   */
+  readonly actQuant?: ModelOptions["actQuant"]
   /** Put the model on the same GPU device as this one, as a teacher is beside its student; to be disposed before it. */
   readonly beside?: LanguageModel
   /** `default` asks for WebGPU's default limits instead of the adapter's, as the smallest devices have. */
@@ -65,8 +72,15 @@ export type Merge = (
   options?: OpenModelOptions,
 ) => Promise<void>
 
+export interface PackOptions extends OpenModelOptions, Pick<LoadOptions, "device" | "limits"> {
+  /** `two-bit`, four weights to a byte, by default; `base3` holds 256 in 52 bytes. */
+  readonly packing?: Packing | undefined
+}
+
+export type Pack = (location: ModelLocation, store: Store, options?: PackOptions) => Promise<void>
+
 /** What depends on a platform. */
-export function createApi(platform: Platform): { load: Load; open: Open; merge: Merge } {
+export function createApi(platform: Platform): { load: Load; open: Open; merge: Merge; pack: Pack } {
   const open: Open = async (location, options = {}) =>
     openCheckpoint(await folderOf(platform, location, options, true), options)
 
@@ -78,8 +92,8 @@ export function createApi(platform: Platform): { load: Load; open: Open; merge: 
       const device = await openDevice(platform, options)
       try {
         const onProgress = (progress: UploadProgress) => options.onProgress?.({ phase: "upload", ...progress })
-        const { dtype, signal } = options
-        const model = await Model.load(device, checkpoint, { context, chunk, dtype, onProgress, signal })
+        const { dtype, actQuant, signal } = options
+        const model = await Model.load(device, checkpoint, { context, chunk, dtype, actQuant, onProgress, signal })
         return new LanguageModel(model, {
           folder: checkpoint.folder,
           tokenizer,
@@ -109,7 +123,24 @@ export function createApi(platform: Platform): { load: Load; open: Open; merge: 
       await checkpoint.close()
     }
   }
-  return { load, open, merge }
+
+  const pack: Pack = async (location, store, { packing = "two-bit", ...options } = {}) => {
+    const checkpoint = await openCheckpoint(await folderOf(platform, location, options), options)
+    try {
+      const device = await openDevice(platform, options)
+      try {
+        const onProgress = (progress: UploadProgress) => options.onProgress?.({ phase: "upload", ...progress })
+        const { signal } = options
+        const model = await Model.load(device, checkpoint, { context: 2, chunk: 1, onProgress, signal })
+        await packInto(store, checkpoint, model, packing)
+      } finally {
+        device.dispose()
+      }
+    } finally {
+      await checkpoint.close()
+    }
+  }
+  return { load, open, merge, pack }
 }
 
 async function openDevice(platform: Platform, { beside, device, limits, signal }: LoadOptions): Promise<Device> {
@@ -132,10 +163,8 @@ export function loadBytes(
   const { maxPositions } = config
   const positions = integer("context", context ?? Math.min(DEFAULT_CONTEXT, maxPositions), 2, maxPositions, MODEL_LIMIT)
   const atOnce = integer("chunk", chunk ?? DEFAULT_CHUNK, 1, 65535)
-  const bytes = ({ info, spec }: Weight) =>
-    dtype === "f32" ? spec.shape.reduce((product, extent) => product * extent, 4) : info.end - info.start
-  const stored = [...weights.values()].reduce((sum, weight) => sum + bytes(weight), 0)
-  const cache = kvCacheBytes(config, positions, { chunk: atOnce, bytesPerElement: CACHE_ELEMENT_BYTES })
+  const stored = [...weights.values()].reduce((sum, weight) => sum + uploadBytes(weight, dtype), 0)
+  const cache = cacheBytes(config, positions, { chunk: atOnce, bytesPerElement: CACHE_ELEMENT_BYTES })
   return { context: positions, chunk: atOnce, weights: stored, cache, total: stored + cache }
 }
 

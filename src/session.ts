@@ -2,6 +2,7 @@ import { Generation, type GenerationOptions } from "./generation.ts"
 import type { Memory } from "./kernels/device.ts"
 import { Adapters } from "./model/adapters.ts"
 import type { GenerationConfig, ModelConfig } from "./model/config.ts"
+import type { ParameterCounts } from "./model/cost.ts"
 import { contextError } from "./model/generate.ts"
 import type { HostArray, LossAndGradients, Model } from "./model/model.ts"
 import type { Parameter } from "./model/parameter.ts"
@@ -108,6 +109,11 @@ export class LanguageModel {
     return { description, software }
   }
 
+  /** How many parameters it has, by part. */
+  get parameters(): ParameterCounts {
+    return this.#model.size
+  }
+
   /** GPU bytes held, by kind. */
   get memory(): Memory {
     return this.#model.device.memory
@@ -202,7 +208,9 @@ export class LanguageModel {
     const names = wrt ?? [...all.keys()]
     const unknown = names.find((name) => !all.has(name))
     if (unknown !== undefined) {
-      throw new RangeError(`lossAndGradients: wrt is ${unknown}, expected a parameter such as ${[...all.keys()][0]}`)
+      const packed = this.#model.packed.has(unknown)
+      const expected = packed ? "a weight that is not ternary alone (load with dtype f32)" : "a parameter"
+      throw new RangeError(`lossAndGradients: wrt is ${unknown}, expected ${expected} such as ${[...all.keys()][0]}`)
     }
     const wanted = new Map(names.map((name) => [name, all.get(name)!]))
     return this.#exclusive(() => this.#model.lossAndGradients(sequences, wanted, { recompute }))
@@ -280,9 +288,7 @@ export class LanguageModel {
 
   /** What gradients can be taken with respect to. */
   #parameters(): Map<string, Parameter> {
-    const { variables } = this.#model
-    const base = [...variables].map(([name, variable]) => [name, { variable, shape: variable.shape }] as const)
-    return new Map([...base, ...this.#adapters.parameters])
+    return new Map([...this.#model.parameters, ...this.#adapters.parameters])
   }
 
   #ids(prompt: Prompt): number[] {

@@ -5,7 +5,7 @@
 override WORKGROUP: u32 = 64;
 struct Params { T: u32, C4: u32, first_row: u32, rows: u32, scale: f32 }
 @group(0) @binding(0) var<storage, read> ids: array<u32>;
-@group(0) @binding(1) var<storage, read> weight: array<Weight4>;
+@group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
 @group(0) @binding(2) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(3) var<uniform> params: Params;
 
@@ -16,5 +16,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (c >= params.C4) { return; }
   let row = ids[t] - params.first_row; // wraps to a huge number below first_row
   if (row >= params.rows) { return; }
-  x[t * params.C4 + c] = unpack4(weight[row * params.C4 + c]) * params.scale;
+  x[t * params.C4 + c] = weight4(weight_row(row, params.C4), c) * params.scale;
 }

@@ -1,7 +1,7 @@
-// y = act(gate) * up, element by element; act is GELU (tanh form, Hendrycks & Gimpel, arXiv:1606.08415) or SiLU.
+// y = act(gate) * up, element by element; act is GELU in its tanh form or SiLU.
 //   gate, up, y [T, F]
 // One invocation per four elements.
-// links lib/tanh.wgsl
+// links lib/activations.wgsl
 override WORKGROUP: u32 = 64;
 override SILU: bool = false;
 struct Params { n4: u32 }
@@ -9,15 +9,6 @@ struct Params { n4: u32 }
 @group(0) @binding(1) var<storage, read> up: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(3) var<uniform> params: Params;
-
-fn gelu(x: vec4<f32>) -> vec4<f32> {
-  let inner = 0.7978845608028654 * (x + 0.044715 * x * x * x);
-  return 0.5 * x * (1.0 + tanh4(inner));
-}
-
-fn silu(x: vec4<f32>) -> vec4<f32> {
-  return x / (1.0 + exp(-max(x, vec4<f32>(-80.0))));
-}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

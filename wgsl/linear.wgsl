@@ -4,7 +4,7 @@
 // links lib/weight_*.wgsl
 struct Params { T: u32, C4: u32, N: u32, first_row: u32, rows: u32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> weight: array<Weight4>;
+@group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
@@ -28,19 +28,19 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let x1 = min(t + 1u, params.T - 1u) * C4;
   let x2 = min(t + 2u, params.T - 1u) * C4;
   let x3 = min(t + 3u, params.T - 1u) * C4;
-  let w0 = row * C4;
-  let w1 = min(row + 1u, params.rows - 1u) * C4;
-  let w2 = min(row + 2u, params.rows - 1u) * C4;
-  let w3 = min(row + 3u, params.rows - 1u) * C4;
+  let w0 = weight_row(row, C4);
+  let w1 = weight_row(min(row + 1u, params.rows - 1u), C4);
+  let w2 = weight_row(min(row + 2u, params.rows - 1u), C4);
+  let w3 = weight_row(min(row + 3u, params.rows - 1u), C4);
   var y0 = vec4<f32>(0.0);
   var y1 = vec4<f32>(0.0);
   var y2 = vec4<f32>(0.0);
   var y3 = vec4<f32>(0.0);
   for (var c = 0u; c < C4; c++) {
-    let a = unpack4(weight[w0 + c]);
-    let b = unpack4(weight[w1 + c]);
-    let d = unpack4(weight[w2 + c]);
-    let e = unpack4(weight[w3 + c]);
+    let a = weight4(w0, c);
+    let b = weight4(w1, c);
+    let d = weight4(w2, c);
+    let e = weight4(w3, c);
     let p = x[x0 + c];
     let q = x[x1 + c];
     let r = x[x2 + c];

@@ -4,7 +4,7 @@
 // links lib/weight_*.wgsl
 struct Params { T: u32, C4: u32, N: u32, first_row: u32, rows: u32, accumulate: u32 }
 @group(0) @binding(0) var<storage, read> dy: array<f32>;
-@group(0) @binding(1) var<storage, read> weight: array<Weight4>;
+@group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
 @group(0) @binding(2) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(3) var<uniform> params: Params;
 
@@ -51,8 +51,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
   var d6 = vec4<f32>(0.0);
   var d7 = vec4<f32>(0.0);
   for (var n = 0u; n < params.rows; n++) {
-    let v = unpack4(weight[n * C4 + c]);
-    let w = unpack4(weight[n * C4 + d]);
+    let row = weight_row(n, C4);
+    let v = weight4(row, c);
+    let w = weight4(row, d);
     let p0 = dy[y0 + n];
     c0 += p0 * v;
     d0 += p0 * w;

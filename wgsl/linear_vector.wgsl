@@ -4,7 +4,7 @@
 override WORKGROUP: u32 = 32;
 struct Params { C4: u32, first_row: u32, rows: u32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> weight: array<Weight4>;
+@group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
@@ -13,15 +13,15 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let row = id.x * 4u;
   if (row >= params.rows) { return; }
   let C4 = params.C4;
-  let w0 = row * C4;
-  let w1 = min(row + 1u, params.rows - 1u) * C4;
-  let w2 = min(row + 2u, params.rows - 1u) * C4;
-  let w3 = min(row + 3u, params.rows - 1u) * C4;
+  let w0 = weight_row(row, C4);
+  let w1 = weight_row(min(row + 1u, params.rows - 1u), C4);
+  let w2 = weight_row(min(row + 2u, params.rows - 1u), C4);
+  let w3 = weight_row(min(row + 3u, params.rows - 1u), C4);
   var sum = vec4<f32>(0.0);
   for (var c = 0u; c < C4; c++) {
     let v = x[c];
-    sum += vec4<f32>(dot(v, unpack4(weight[w0 + c])), dot(v, unpack4(weight[w1 + c])),
-                     dot(v, unpack4(weight[w2 + c])), dot(v, unpack4(weight[w3 + c])));
+    sum += vec4<f32>(dot(v, weight4(w0, c)), dot(v, weight4(w1, c)),
+                     dot(v, weight4(w2, c)), dot(v, weight4(w3, c)));
   }
   let i = params.first_row + row;
   y[i] = sum.x;

@@ -7,7 +7,7 @@ const LANES = 64u;
 const MANY = 256u;
 struct Params { T: u32, C4: u32, eps: f32, offset: f32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> weight: array<Weight4>;
+@group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(3) var<uniform> params: Params;
 
@@ -32,7 +32,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   sum = 0.0;
   for (var i = lane - first; i < lane - first + step; i++) { sum += partial[i]; }
   let scale = 1.0 / sqrt(sum / f32(params.C4 * 4u) + params.eps);
+  let w = weight_row(0u, params.C4);
   for (var c = first; c < params.C4; c += step) {
-    y[row + c] = x[row + c] * scale * (params.offset + unpack4(weight[c]));
+    y[row + c] = x[row + c] * scale * (params.offset + weight4(w, c));
   }
 }

@@ -7,7 +7,7 @@ const LANES = 64u;
 const MANY = 256u;
 struct Params { T: u32, C4: u32, eps: f32, offset: f32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> weight: array<Weight4>;
+@group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
 @group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> scale: array<f32>;
@@ -16,7 +16,7 @@ struct Params { T: u32, C4: u32, eps: f32, offset: f32 }
 var<workgroup> partial: array<vec2<f32>, LANES>;
 
 fn gradient(row: u32, c: u32) -> vec4<f32> {
-  return dy[row + c] * (params.offset + unpack4(weight[c]));
+  return dy[row + c] * (params.offset + weight4(weight_row(0u, params.C4), c));
 }
 
 @compute @workgroup_size(LANES)

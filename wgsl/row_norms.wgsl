@@ -5,7 +5,7 @@
 // links lib/weight_*.wgsl
 const LANES = 64u;
 struct Params { C4: u32, R4: u32, first_row: u32, weight_row: u32, b_row: u32, rows: u32, scale: f32 }
-@group(0) @binding(0) var<storage, read> weight: array<Weight4>;
+@group(0) @binding(0) var<storage, read> weight: array<WeightWord>;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> norm: array<f32>;
@@ -31,11 +31,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         @builtin(local_invocation_index) lane: u32) {
   let n = group.y * groups.x + group.x;
   if (n >= params.rows) { return; } // the whole workgroup, so the barrier stays uniform
-  let weight_row = (params.weight_row + n) * params.C4;
+  let w = weight_row(params.weight_row + n, params.C4);
   let b_row = (params.b_row + n) * params.R4;
   var sum = 0.0;
   for (var c = lane; c < params.C4; c += LANES) {
-    let v = unpack4(weight[weight_row + c]) + params.scale * product(b_row, c);
+    let v = weight4(w, c) + params.scale * product(b_row, c);
     sum += dot(v, v);
   }
   partial[lane] = sum;

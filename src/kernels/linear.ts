@@ -1,27 +1,39 @@
+import { dequantize } from "./dequantize.ts"
 import type { Run } from "./run.ts"
-import { linear_backward_input, linear_backward_weight, linear as tiled, linear_vector as vector } from "./shaders.ts"
+import {
+  linear_backward_input,
+  linear_backward_weight,
+  ternary_linear,
+  ternary_linear_vector,
+  linear as tiled,
+  linear_vector as vector,
+} from "./shaders.ts"
 import { expectShape, rows } from "./shape.ts"
 import type { Matrix, Tensor } from "./tensor.ts"
 
 /**
- * `y = x weight^T`.
+ * `y = x weight^T`. Where x is int8 and the weight ternary the sums are of integers, and so exact.
  *
- * @param x      `[T, C]`
- * @param weight `[N, C]`
+ * @param x      `[T, C]`, f32, or int8 as `bitNorm` gives it
+ * @param weight `[N, C]`; ternary where x is int8
  * @returns      `[T, N]`
  */
 export function linear(run: Run, x: Tensor, weight: Matrix): Tensor {
   const [T, C] = rows("linear", "x", x)
   const [N] = weight.shape
   expectShape("linear", "weight", weight, [N, C])
+  const int8 = expectTypes(x, weight)
+  const [one, many] = int8 ? [ternary_linear_vector, ternary_linear] : [vector, tiled]
+  const perInvocation = int8 ? 8 : 4
   const y = run.empty([T, N])
   for (const { firstRow, rows, tensor } of weight.parts) {
     const buffers = { x, weight: tensor, y }
     if (T === 1) {
-      run.dispatch(vector, buffers, { C4: C / 4, first_row: firstRow, rows }, [Math.ceil(rows / 4 / 32)])
+      const workgroups = [Math.ceil(rows / perInvocation / 32)] as const
+      run.dispatch(one, buffers, { C4: C / 4, first_row: firstRow, rows }, workgroups)
     } else {
       const params = { T, C4: C / 4, N, first_row: firstRow, rows }
-      run.dispatch(tiled, buffers, params, [Math.ceil(rows / 32), Math.ceil(T / 32)])
+      run.dispatch(many, buffers, params, [Math.ceil(rows / 32), Math.ceil(T / 32)])
     }
   }
   run.tape?.record(y, (dy, sums) => {
@@ -32,6 +44,15 @@ export function linear(run: Run, x: Tensor, weight: Matrix): Tensor {
     ]
   })
   return y
+}
+
+/** Whether x is int8; refuses what there is no product for. */
+function expectTypes(x: Tensor, weight: Matrix): boolean {
+  if (x.dtype === "f32") return false
+  if (x.dtype !== "int8") throw new TypeError(`linear: x is ${x.dtype}, expected f32 or int8`)
+  if (weight.dtype !== "ternary")
+    throw new TypeError(`linear: weight is ${weight.dtype}, expected ternary for an int8 x`)
+  return true
 }
 
 /**
@@ -59,7 +80,7 @@ export function linearBackwardInput(run: Run, dy: Tensor, weight: Matrix, onto?:
  * Gradient of `linear` with respect to its weight: `dweight = dy^T x`.
  *
  * @param dy   `[T, N]`
- * @param x    `[T, C]`
+ * @param x    `[T, C]`, f32, or int8 as `bitNorm` gives it
  * @param into where to put it, or to add it where `add` says so: rows `[firstRow, firstRow + N)` of a matrix of width C;
  *             a new matrix without
  * @returns    `[N, C]`, or the matrix given
@@ -75,6 +96,7 @@ export function linearBackwardWeight(
   expectShape("linearBackwardWeight", "dy", dy, [T, N])
   const { dweight, firstRow, add } = into ?? { dweight: run.emptyMatrix([N, C]), firstRow: 0, add: false }
   expectShape("linearBackwardWeight", "dweight", dweight, [Math.max(dweight.shape[0], firstRow + N), C])
+  const values = x.dtype === "int8" ? dequantize(run, x) : x
   for (const part of dweight.parts) {
     const from = Math.max(firstRow, part.firstRow)
     const rows = Math.min(firstRow + N, part.firstRow + part.rows) - from
@@ -89,7 +111,7 @@ export function linearBackwardWeight(
       accumulate: add ? 1 : 0,
     }
     const workgroups = [Math.ceil(C / 64), Math.ceil(rows / 64)] as const
-    run.dispatch(linear_backward_weight, { dy, x, dweight: part.tensor }, params, workgroups)
+    run.dispatch(linear_backward_weight, { dy, x: values, dweight: part.tensor }, params, workgroups)
   }
   return dweight
 }

@@ -1,6 +1,22 @@
-export type Dtype = "f32" | "f16" | "bf16" | "u32"
+export type Dtype = "f32" | "f16" | "bf16" | "u32" | RowDtype
 
-const BYTES: Record<Dtype, number> = { f32: 4, f16: 2, bf16: 2, u32: 4 }
+/**
+ * Types whose rows are self-contained: words of codes, then what the codes of that row need. Both as in BitNet b1.58
+ * (arXiv:2402.17764), a row of C columns being
+ *
+ * - ternary, C a multiple of 16: C / 16 words of 16 trits, then the row's scale in f32. A trit is stored as trit + 1 in two
+ *   bits; column 16 j + 4 k + b lies in word j at bits 8 b + 2 k, so that `(word >> 2k) & 0x03030303` is four neighbours
+ *   in four bytes. A weight is scale * trit.
+ * - int8, C a multiple of 4: C / 4 words of four signed codes, then the row's scale in f32, then the sum of its codes in i32:
+ *   sum(trit * code) is sum((trit + 1) * code) less that sum. A value is code * scale.
+ */
+export type RowDtype = "ternary" | "int8"
+
+const BYTES: Record<Exclude<Dtype, RowDtype>, number> = { f32: 4, f16: 2, bf16: 2, u32: 4 }
+const ROWS: Record<RowDtype, { readonly perWord: number; readonly wordsBehind: number }> = {
+  ternary: { perWord: 16, wordsBehind: 1 },
+  int8: { perWord: 4, wordsBehind: 2 },
+}
 
 /** The memory behind a tensor: a buffer of its own, or scratch that gets one when its run is planned. */
 export interface Storage {
@@ -34,7 +50,17 @@ export function sizeOf(shape: readonly number[]): number {
 
 /** Bytes of a shape in a type, rounded up to whole u32 words. */
 export function byteSize(shape: readonly number[], dtype: Dtype): number {
-  return Math.ceil((sizeOf(shape) * BYTES[dtype]) / 4) * 4
+  return Math.ceil(bytesOf(shape, dtype) / 4) * 4
+}
+
+function bytesOf(shape: readonly number[], dtype: Dtype): number {
+  if (dtype !== "ternary" && dtype !== "int8") return sizeOf(shape) * BYTES[dtype]
+  const { perWord, wordsBehind } = ROWS[dtype]
+  const C = shape.at(-1) ?? 0
+  if (C % perWord !== 0) {
+    throw new RangeError(`${dtype} ${format(shape)}: rows are of ${C}, expected a multiple of ${perWord}`)
+  }
+  return sizeOf(shape.slice(0, -1)) * (C / perWord + wordsBehind) * 4
 }
 
 /** A tensor without memory: `Device.allocate` may give it some. */
@@ -42,12 +68,15 @@ export function unbacked(shape: readonly number[], dtype: Dtype = "f32"): Tensor
   return { shape, dtype, storage: { byteLength: byteSize(shape, dtype), buffer: undefined }, byteOffset: 0 }
 }
 
-/** The same elements under another shape. */
+/** The same elements under another shape; the rows of ternary and int8 stay as they are. */
 export function view(x: Tensor, shape: readonly number[]): Tensor {
   if (sizeOf(shape) !== sizeOf(x.shape)) {
     throw new RangeError(
       `view: shape is ${format(shape)}, expected ${sizeOf(x.shape)} elements as in ${format(x.shape)}`,
     )
+  }
+  if (x.dtype in ROWS && shape.at(-1) !== x.shape.at(-1)) {
+    throw new RangeError(`view: ${x.dtype} shape is ${format(shape)}, expected rows as in ${format(x.shape)}`)
   }
   return { ...x, shape }
 }
@@ -58,7 +87,7 @@ export function rowSlice(x: Tensor, start: number, end: number): Tensor {
   if (start < 0 || end > rows || start >= end) {
     throw new RangeError(`rowSlice: rows are ${start} to ${end}, expected a part of 0 to ${rows}`)
   }
-  const byteOffset = x.byteOffset + start * sizeOf(rest) * BYTES[x.dtype]
+  const byteOffset = x.byteOffset + bytesOf([start, ...rest], x.dtype)
   if (byteOffset % 256 !== 0) {
     throw new RangeError(`rowSlice: row ${start} begins at byte ${byteOffset}, expected a multiple of 256`)
   }

@@ -8,8 +8,8 @@ import { type Matrix, rowSlice, type Tensor } from "./tensor.ts"
 const LOGITS_BYTES = 16 * 2 ** 20
 /** The most rows in a block: dx sums over them one by one, so their number bounds its rounding. */
 const BLOCK_ROWS = 4096
-/** So many rows of whole vec4s fill 256-byte blocks in any type, and a binding may begin after them. */
-const ALIGNED_ROWS = 32
+/** So many rows of whole words fill 256-byte blocks in any type, and a binding may begin after them. */
+const ALIGNED_ROWS = 64
 
 /** Some rows of a head `[V, C]`, and which logits they give. */
 export interface VocabularyBlock {

@@ -1,9 +1,8 @@
 import { accumulate } from "../kernels/accumulate.ts"
 import type { Device } from "../kernels/device.ts"
-import { rowNorms } from "../kernels/row_norms.ts"
 import { Run, ScratchPool } from "../kernels/run.ts"
 import { format, type Matrix, type Tensor } from "../kernels/tensor.ts"
-import type { Factors, Linear, LinearAdapter } from "./linear.ts"
+import { adaptedNorms, type Factors, type Linear, type LinearAdapter } from "./linear.ts"
 import { freeVariable, type Parameter, readValues, writeValues } from "./parameter.ts"
 
 /** The adapter of one linear layer in numbers, row-major. */
@@ -70,10 +69,13 @@ function findLinear(linears: ReadonlyMap<string, Linear>, name: string): string 
   )
 }
 
-function expectFits(name: string, { weight }: Linear, { in: C, out: N }: AdapterFactors): void {
-  if (weight.shape[0] === N && weight.shape[1] === C) return
+function expectFits(name: string, { shape, weight }: Linear, { in: C, out: N, magnitude }: AdapterFactors): void {
+  if (magnitude && weight.kind !== "dense") {
+    throw new RangeError(`adapter: ${name} is ${weight.kind} and the adapter is DoRA, expected a dense weight for it`)
+  }
+  if (shape[0] === N && shape[1] === C) return
   throw new RangeError(
-    `adapter: ${name} is for a weight of ${format([N, C])}, expected ${format(weight.shape)} (is the adapter for another base?)`,
+    `adapter: ${name} is for a weight of ${format([N, C])}, expected ${format(shape)} (is the adapter for another base?)`,
   )
 }
 
@@ -143,11 +145,11 @@ export function freeAdapter(device: Device, adapter: Adapter): void {
 export function fixNorms(device: Device, linears: ReadonlyMap<string, Linear>, adapter: Adapter): void {
   const run = new Run(device)
   for (const [path, { layer }] of adapter) {
-    const { dora, scale } = layer
+    const { dora } = layer
     if (!dora || dora.norm) continue
-    const { weight } = linears.get(path)!
-    dora.norm = device.tensor("weights", [weight.shape[0]])
-    accumulate(run, dora.norm, rowNorms(run, weight, layer, scale))
+    const { weight, shape } = linears.get(path)!
+    dora.norm = device.tensor("weights", [shape[0]])
+    accumulate(run, dora.norm, adaptedNorms(run, weight, layer))
   }
   const pool = new ScratchPool(device)
   const plan = run.plan(pool)

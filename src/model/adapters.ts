@@ -26,8 +26,8 @@ export class Adapters {
   /** Puts an adapter on the GPU and turns it on beside those that are. */
   add(name: string, factors: ReadonlyMap<string, AdapterFactors>): Adapter {
     if (this.#loaded.has(name)) throw new RangeError(`adapter: ${name} is loaded already, expected another name`)
-    const { device, linears } = this.#model
-    const adapter = uploadAdapter(device, linears, factors)
+    const { device, network } = this.#model
+    const adapter = uploadAdapter(device, network.linears, factors)
     this.#loaded.set(name, adapter)
     this.set([...this.#on, name])
     return adapter
@@ -35,7 +35,7 @@ export class Adapters {
 
   /** Turns these on and all others off. */
   set(names: readonly string[]): void {
-    const { device, linears } = this.#model
+    const { device, network } = this.#model
     const layers = new Map<string, LinearAdapter[]>()
     for (const name of names) {
       for (const [path, { layer }] of this.get(name)) {
@@ -46,7 +46,7 @@ export class Adapters {
         layers.set(path, [...before, layer])
       }
     }
-    for (const name of names) fixNorms(device, linears, this.get(name))
+    for (const name of names) fixNorms(device, network.linears, this.get(name))
     this.#on = [...names]
     this.#model.adapt(layers)
   }

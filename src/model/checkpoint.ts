@@ -6,9 +6,10 @@ import {
   parseGenerationConfig,
 } from "./config.ts"
 import { clip, isObject, Keys, show } from "./keys.ts"
+import { expectTernary } from "./packed.ts"
 import { readHeader, type SafetensorsHeader, type TensorInfo } from "./safetensors.ts"
 import { type Folder, readJson, type Source, staysInside } from "./source.ts"
-import { type WeightSpec, weightTable } from "./weights.ts"
+import { isHead, type WeightSpec, weightTable } from "./weights.ts"
 
 /** A tensor and the file that holds it. */
 export interface StoredTensor {
@@ -20,6 +21,8 @@ export interface StoredTensor {
 /** A tensor of the text model, found and checked against the config. */
 export interface Weight extends StoredTensor {
   readonly spec: WeightSpec
+  /** Of a weight that is stored in ternary form: the number that its trits are multiplied by. */
+  readonly scale?: StoredTensor | undefined
 }
 
 /** A checkpoint folder of which only the headers have been read. */
@@ -44,13 +47,14 @@ export interface Checkpoint {
 
 const SINGLE = "model.safetensors"
 const INDEX = "model.safetensors.index.json"
-/** From the newest transformers' multimodal names to a bare text model, each with the name of an untied head beside it. */
+/** From the newest transformers' multimodal names to a bare text model, each with what stands before its head's name. */
 const PREFIXES = [
-  { prefix: "model.language_model.", head: "lm_head.weight" },
-  { prefix: "language_model.model.", head: "language_model.lm_head.weight" },
-  { prefix: "model.", head: "lm_head.weight" },
-  { prefix: "", head: "lm_head.weight" },
+  { prefix: "model.language_model.", outer: "" },
+  { prefix: "language_model.model.", outer: "language_model." },
+  { prefix: "model.", outer: "" },
+  { prefix: "", outer: "" },
 ] as const
+const HEAD = "lm_head.weight"
 /** The image side of a multimodal checkpoint, and angle tables that old saves hold. */
 const IGNORED = /^(model\.)?(vision_tower|multi_modal_projector)\.|(^|\.)rotary_emb(_local)?\.inv_freq$/
 
@@ -158,26 +162,31 @@ function gather(opened: readonly Opened[], subject: string) {
 
 /** Finds the text model's tensors. Nothing may be missing, of another shape or dtype, or left over. */
 function resolve(config: ModelConfig, tensors: ReadonlyMap<string, StoredTensor>, subject: string) {
-  const found = PREFIXES.filter(({ prefix }) => tensors.has(`${prefix}embed_tokens.weight`))
-  const [at, second] = found
+  const table = weightTable(config)
+  const embedding = table[0]!.name
+  const [at, second] = PREFIXES.filter(({ prefix }) => tensors.has(`${prefix}${embedding}`))
   if (!at) {
     const places = PREFIXES.map(({ prefix }) => prefix || "no prefix").join(", ")
-    throw new RangeError(`${subject}: embed_tokens.weight is missing, expected it under one of ${places}`)
+    throw new RangeError(`${subject}: ${embedding} is missing, expected it under one of ${places}`)
   }
   if (second) {
-    const both = `${at.prefix}embed_tokens.weight and ${second.prefix}embed_tokens.weight`
+    const both = `${at.prefix}${embedding} and ${second.prefix}${embedding}`
     throw new RangeError(`${subject}: text model is ambiguous with ${both}, expected one of them`)
   }
   const weights = new Map<string, Weight>()
-  const used = new Set([at.head as string]) // a tied head may be stored all the same
-  for (const spec of weightTable(config)) {
-    const name = spec.field === "head" ? at.head : `${at.prefix}${spec.name}`
-    const stored = tensors.get(name)
-    const expected = `${spec.letters} = ${list(spec.shape)}`
-    if (!stored) throw new RangeError(`${subject}: ${name} is missing, expected ${expected}`)
-    expectWeight(stored, expected, spec.shape)
-    weights.set(spec.field, { spec, ...stored })
-    used.add(name)
+  const used = new Set([`${at.outer}${HEAD}`]) // a tied head may be stored all the same
+  for (const inTable of table) {
+    const prefix = isHead(inTable) ? at.outer : at.prefix
+    for (const { name, ...spec } of storedForms(inTable, prefix, tensors)) {
+      const stored = tensors.get(prefix + name)
+      const expected = `${spec.letters} = ${list(spec.shape)}`
+      if (!stored) throw new RangeError(`${subject}: ${prefix}${name} is missing, expected ${expected}`)
+      const scale = spec.ternary ? expectTernary(stored, spec.shape, tensors) : undefined
+      if (scale) used.add(scale.info.name)
+      else expectWeight(stored, expected, spec.shape)
+      weights.set(spec.field, { spec: { name, ...spec }, scale, ...stored })
+      used.add(prefix + name)
+    }
   }
   for (const [name, { file }] of tensors) {
     if (used.has(name) || IGNORED.test(name)) continue
@@ -186,6 +195,23 @@ function resolve(config: ModelConfig, tensors: ReadonlyMap<string, StoredTensor>
     )
   }
   return { prefix: at.prefix, weights }
+}
+
+/** A linear layer's weight may be stored as two factors instead: `PATH.u.weight` `[N, R]` and `PATH.v.weight` `[R, C]`. */
+function storedForms(spec: WeightSpec, prefix: string, tensors: ReadonlyMap<string, StoredTensor>): WeightSpec[] {
+  const [N, C] = spec.shape
+  const factor = (which: "u" | "v") => spec.name.replace(/weight$/, `${which}.weight`)
+  const u = tensors.get(prefix + factor("u"))
+  if (!u || C === undefined || spec.ternary || tensors.has(prefix + spec.name)) return [spec]
+  const R = u.info.shape[1] ?? 0
+  if (R < 4 || R % 4 !== 0) {
+    throw new RangeError(`${u.file}: ${u.info.name} is ${list(u.info.shape)}, expected a rank that is a multiple of 4`)
+  }
+  const [rows, columns] = spec.letters.slice(1, -1).split(", ")
+  return [
+    { field: `${spec.field}.u`, name: factor("u"), shape: [N!, R], letters: `[${rows}, R]` },
+    { field: `${spec.field}.v`, name: factor("v"), shape: [R, C], letters: `[R, ${columns}]` },
+  ]
 }
 
 function expectWeight({ file, info }: StoredTensor, expected: string, shape: readonly number[]): void {
@@ -207,9 +233,9 @@ function list(shape: readonly number[]): string {
  * embedding. Where they would disagree the checkpoint is refused; a few samples tell, as an untied head differs everywhere.
  */
 async function expectTied(config: ModelConfig, prefix: string, tensors: ReadonlyMap<string, StoredTensor>) {
-  const head = tensors.get(PREFIXES.find((each) => each.prefix === prefix)!.head)
-  const embedding = tensors.get(`${prefix}embed_tokens.weight`)!
+  const head = tensors.get(PREFIXES.find((each) => each.prefix === prefix)!.outer + HEAD)
   if (!config.tiedHead || !head) return
+  const embedding = tensors.get(`${prefix}embed_tokens.weight`)!
   const expected = `the same as ${embedding.info.name}, as tie_word_embeddings is true`
   expectWeight(head, expected, embedding.info.shape)
   const bytes = head.info.end - head.info.start

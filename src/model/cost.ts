@@ -1,19 +1,23 @@
 import type { ModelConfig } from "./config.ts"
-import { weightTable } from "./weights.ts"
+import type { TransformerConfig } from "./transformer_config.ts"
+import { type WeightSpec, weightTable } from "./weights.ts"
 
 /** Parameters by part of the model. A tied head has none of its own. */
 export interface ParameterCounts {
   embedding: number
   attention: number
+  /** The token mixers of a recurrent model. */
+  recurrence: number
   mlp: number
   norms: number
   head: number
   total: number
 }
 
-export function parameterCounts(config: ModelConfig): ParameterCounts {
-  const counts = { embedding: 0, attention: 0, mlp: 0, norms: 0, head: 0, total: 0 }
-  for (const { field, shape } of weightTable(config)) {
+/** Counts what a model of this config is made of, or those tensors that one is made of. */
+export function parameterCounts(model: ModelConfig | readonly WeightSpec[]): ParameterCounts {
+  const counts = { embedding: 0, attention: 0, recurrence: 0, mlp: 0, norms: 0, head: 0, total: 0 }
+  for (const { field, shape } of "modelType" in model ? weightTable(model) : model) {
     const count = shape.reduce((product, extent) => product * extent, 1)
     counts[partOf(field, shape)] += count
     counts.total += count
@@ -23,8 +27,10 @@ export function parameterCounts(config: ModelConfig): ParameterCounts {
 
 function partOf(field: string, shape: readonly number[]): keyof ParameterCounts {
   if (shape.length === 1) return "norms"
-  if (field === "embedding" || field === "head") return field
-  return field.includes(".mlp.") ? "mlp" : "attention"
+  if (field === "embedding") return field
+  if (field === "head" || field.startsWith("head.")) return "head"
+  if (field.includes(".mlp.")) return "mlp"
+  return field.includes(".attention.") ? "attention" : "recurrence"
 }
 
 /**
@@ -35,9 +41,19 @@ export function cacheCapacity(window: number | null, context: number, chunk: num
   return window === null ? context : Math.min(context, window + chunk)
 }
 
+/** Bytes of what a sequence leaves behind: keys and values, or in f32 the states of a recurrence, which do not grow. */
+export function cacheBytes(
+  config: ModelConfig,
+  context: number,
+  options: { chunk: number; bytesPerElement: number },
+): number {
+  if (config.modelType === "hgrn_bit") return config.numLayers * config.hiddenSize * 4
+  return kvCacheBytes(config, context, options)
+}
+
 /** Bytes of the key and value cache as it is allocated. */
 export function kvCacheBytes(
-  config: ModelConfig,
+  config: TransformerConfig,
   context: number,
   { chunk, bytesPerElement }: { chunk: number; bytesPerElement: number },
 ): number {
@@ -45,29 +61,30 @@ export function kvCacheBytes(
 }
 
 /** The least that holds a context: `2 G D bytes (global layers * context + sliding layers * min(context, W))`. */
-export function kvCacheBytesFormula(config: ModelConfig, context: number, bytes: number): number {
+export function kvCacheBytesFormula(config: TransformerConfig, context: number, bytes: number): number {
   return kvBytes(config, bytes, (window) => Math.min(context, window ?? context))
 }
 
 /** What the same context would take if every layer were global. */
-export function kvCacheBytesAllGlobal(config: ModelConfig, context: number, bytes: number): number {
+export function kvCacheBytesAllGlobal(config: TransformerConfig, context: number, bytes: number): number {
   return kvBytes(config, bytes, () => context)
 }
 
-function kvBytes(config: ModelConfig, bytes: number, positions: (window: number | null) => number): number {
+function kvBytes(config: TransformerConfig, bytes: number, positions: (window: number | null) => number): number {
   const perPosition = 2 * config.numKvHeads * config.headDim * bytes
   return config.layers.reduce((sum, { window }) => sum + perPosition * positions(window), 0)
 }
 
 /**
  * Floating-point operations to decode one token: two per weight of every projection and of the head, and four per
- * query element and visible key for the scores and the weighted sum. Norms, softmax and activations are left out.
+ * query element and visible key for the scores and the weighted sum. Norms, recurrences, softmax and activations are left out.
  *
  * @param position of the token, from 0
  */
 export function flopsPerToken(config: ModelConfig, position: number): number {
-  const { attention, mlp } = parameterCounts(config)
+  const { attention, recurrence, mlp } = parameterCounts(config)
   const head = config.vocabSize * config.hiddenSize
+  if (config.modelType === "hgrn_bit") return 2 * (recurrence + mlp + head)
   const queryWidth = config.numHeads * config.headDim
   const keys = config.layers.reduce((sum, { window }) => sum + Math.min(position + 1, window ?? position + 1), 0)
   return 2 * (attention + mlp + head) + 4 * queryWidth * keys

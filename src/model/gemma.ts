@@ -1,19 +1,22 @@
 import { add } from "../kernels/add.ts"
 import { attend, cacheWrite, type KvCache } from "../kernels/attend.ts"
+import type { Device } from "../kernels/device.ts"
 import { embed } from "../kernels/embed.ts"
 import { glu } from "../kernels/glu.ts"
-import { linear as product } from "../kernels/linear.ts"
+import type { Head } from "../kernels/linear_distill.ts"
 import { recompute } from "../kernels/recompute.ts"
 import { rmsNorm } from "../kernels/rms_norm.ts"
-import { type RopeTables, rope } from "../kernels/rope.ts"
+import { type RopeTables, rope, ropeTables } from "../kernels/rope.ts"
 import type { Run } from "../kernels/run.ts"
-import { softcap } from "../kernels/softcap.ts"
-import { type Matrix, type Tensor, view } from "../kernels/tensor.ts"
-import type { LayerConfig, ModelConfig } from "./config.ts"
+import { type Matrix, type Tensor, unbacked, view } from "../kernels/tensor.ts"
+import { createCaches } from "./cache.ts"
 import { type Linear, linear } from "./linear.ts"
+import type { ForwardOptions, Network, Passage, Place } from "./network.ts"
+import type { LayerConfig, TransformerConfig } from "./transformer_config.ts"
+import type { Uploaded } from "./upload.ts"
 
 /** Weights of one layer, by the fields of weights.ts. */
-export interface BlockWeights {
+interface BlockWeights {
   readonly preAttention: Tensor
   readonly attention: {
     readonly q: Linear
@@ -29,7 +32,7 @@ export interface BlockWeights {
   readonly postMlp?: Tensor
 }
 
-export interface ModelWeights {
+interface ModelWeights {
   readonly embedding: Matrix
   readonly layers: readonly BlockWeights[]
   readonly norm: Tensor
@@ -38,20 +41,16 @@ export interface ModelWeights {
 }
 
 /** What a layer knows beyond its weights: where it is in the sequence and what came before. */
-export interface LayerState {
+interface LayerState extends Place {
   /** Absent where the whole sequence goes through at once, as in training. */
-  readonly cache?: KvCache
+  readonly cache?: KvCache | undefined
   readonly rope: RopeTables
-  /** `[2]`, u32: the position of the first token, and a count that layers do not use. */
-  readonly cursor: Tensor
-  /** `[T]`, u32: where each token's own sequence begins, if several lie packed behind one another. */
-  readonly starts?: Tensor
 }
 
 /** `[T, C]` to `[T, C]`. */
 function attention(
   run: Run,
-  config: ModelConfig,
+  config: TransformerConfig,
   layer: LayerConfig,
   w: BlockWeights["attention"],
   x: Tensor,
@@ -73,7 +72,7 @@ function attention(
 }
 
 /** `[T, C]` to `[T, C]`. */
-function mlp(run: Run, config: ModelConfig, w: BlockWeights["mlp"], x: Tensor): Tensor {
+function mlp(run: Run, config: TransformerConfig, w: BlockWeights["mlp"], x: Tensor): Tensor {
   const h = glu(run, linear(run, x, w.gate), linear(run, x, w.up), config.activation) // [T, F]
   return linear(run, h, w.down)
 }
@@ -82,9 +81,9 @@ function mlp(run: Run, config: ModelConfig, w: BlockWeights["mlp"], x: Tensor): 
  * One decoder layer, `[T, C]` to `[T, C]`. Prefill and decode both run this; only T differs. Gemma 2 and 3 norm what
  * leaves each half as well as what enters it.
  */
-export function block(
+function block(
   run: Run,
-  config: ModelConfig,
+  config: TransformerConfig,
   layer: LayerConfig,
   w: BlockWeights,
   x: Tensor,
@@ -97,11 +96,93 @@ export function block(
   return add(run, h, norm(m, w.postMlp))
 }
 
-export interface ForwardOptions {
-  /** Sees the residual stream: the scaled embedding, then the output of each layer. */
-  readonly onState?: (x: Tensor) => void
-  /** On a tape: keep only what goes from layer to layer, and record the rest again for the backward pass. */
-  readonly recompute?: boolean
+/** Gemma 1 to 3 and Llama: attention and gated MLPs. */
+export class Gemma implements Network {
+  readonly linears: ReadonlyMap<string, Linear>
+  readonly #device: Device
+  readonly #config: TransformerConfig
+  readonly #weights: ModelWeights
+
+  /** @param config with the embedding's scale that goes with the checkpoint's type */
+  constructor(device: Device, config: TransformerConfig, uploaded: Uploaded) {
+    this.#device = device
+    this.#config = config
+    this.#weights = weightsOf(config, uploaded)
+    this.linears = uploaded.linears
+  }
+
+  inPieces(context: number, chunk: number): Passage {
+    const caches = createCaches(this.#device, this.#config, context, chunk)
+    return this.#passage(ropesOf(this.#device, this.#config, context), caches)
+  }
+
+  whole(T: number, empty = false): Passage {
+    return this.#passage(ropesOf(this.#device, this.#config, T, empty))
+  }
+
+  #passage(ropes: readonly RopeTables[], caches: readonly KvCache[] = []): Passage {
+    const tables = [...new Set(ropes)].flatMap(({ coarse, fine }) => [coarse, fine])
+    const held = [...tables, ...caches.flatMap(({ k, v }) => [k, v])]
+    return {
+      forward: (run, ids, place, options) => {
+        const states = ropes.map((rope, i) => ({ rope, cache: caches[i], ...place }))
+        return forward(run, this.#config, this.#weights, ids, states, options)
+      },
+      byteLength: held.reduce((sum, { storage }) => sum + storage.byteLength, 0),
+      free: () => {
+        for (const { storage } of held) this.#device.free(storage.buffer!)
+      },
+    }
+  }
+
+  head(_run: Run, x: Tensor): Head {
+    const { head, embedding } = this.#weights
+    return { x, weight: head ?? embedding, softcap: this.#config.finalSoftcap }
+  }
+
+  derive(): void {}
+}
+
+function weightsOf({ layers, qkNorm, sandwichNorms, tiedHead }: TransformerConfig, uploaded: Uploaded): ModelWeights {
+  const block = (_: unknown, i: number): BlockWeights => {
+    const tensor = (field: string) => uploaded.tensor(`layers.${i}.${field}`)
+    const linear = (field: string) => uploaded.linear(`layers.${i}.${field}`)
+    return {
+      preAttention: tensor("preAttention"),
+      attention: {
+        q: linear("attention.q"),
+        k: linear("attention.k"),
+        v: linear("attention.v"),
+        o: linear("attention.o"),
+        ...(qkNorm && { qNorm: tensor("attention.qNorm"), kNorm: tensor("attention.kNorm") }),
+      },
+      preMlp: tensor("preMlp"),
+      mlp: { gate: linear("mlp.gate"), up: linear("mlp.up"), down: linear("mlp.down") },
+      ...(sandwichNorms && { postAttention: tensor("postAttention"), postMlp: tensor("postMlp") }),
+    }
+  }
+  return {
+    embedding: uploaded.matrix("embedding"),
+    layers: layers.map(block),
+    norm: uploaded.tensor("norm"),
+    ...(!tiedHead && { head: uploaded.matrix("head") }),
+  }
+}
+
+/** Rotary tables of each layer; layers with the same settings share theirs. */
+function ropesOf(device: Device, config: TransformerConfig, positions: number, empty = false): RopeTables[] {
+  const tables = new Map<string, RopeTables>()
+  return config.layers.map(({ rope }) => {
+    const key = `${rope.theta} ${rope.factor}`
+    const shape = (count: number) => [count, config.headDim / 2, 2]
+    const table =
+      tables.get(key) ??
+      (empty
+        ? { coarse: unbacked(shape(Math.ceil(positions / 256))), fine: unbacked(shape(256)) }
+        : ropeTables(device, { headDim: config.headDim, ...rope }, positions))
+    tables.set(key, table)
+    return table
+  })
 }
 
 /**
@@ -109,9 +190,9 @@ export interface ForwardOptions {
  *
  * @param states one per layer
  */
-export function forward(
+function forward(
   run: Run,
-  config: ModelConfig,
+  config: TransformerConfig,
   weights: ModelWeights,
   ids: Tensor,
   states: readonly LayerState[],
@@ -127,12 +208,6 @@ export function forward(
   return rmsNorm(run, x, weights.norm, normOptions(config))
 }
 
-/** Logits `[T, V]` of normed hidden states `[T, C]`. */
-export function head(run: Run, config: ModelConfig, weights: ModelWeights, x: Tensor): Tensor {
-  const logits = product(run, x, weights.head ?? weights.embedding)
-  return config.finalSoftcap === null ? logits : softcap(run, logits, config.finalSoftcap)
-}
-
-function normOptions({ eps, normOffset }: ModelConfig) {
+function normOptions({ eps, normOffset }: TransformerConfig) {
   return { eps, offset: normOffset }
 }

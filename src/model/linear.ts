@@ -1,5 +1,7 @@
 import { add } from "../kernels/add.ts"
+import { bitNorm } from "../kernels/bit_norm.ts"
 import { linear as product } from "../kernels/linear.ts"
+import { rmsNorm } from "../kernels/rms_norm.ts"
 import { rowNorms } from "../kernels/row_norms.ts"
 import type { Run } from "../kernels/run.ts"
 import { scale } from "../kernels/scale.ts"
@@ -35,31 +37,71 @@ export interface Dora {
   norm?: Tensor | undefined
 }
 
+/** What a linear layer is made of. */
+export type LinearWeight =
+  | { readonly kind: "dense" /** `[N, C]` */; readonly matrix: Matrix }
+  | { readonly kind: "low-rank" /** `[N, R]` */; readonly u: Matrix /** `[R, C]` */; readonly v: Matrix }
+  | ({ readonly kind: "ternary" } & BitWeight)
+
+/** A ternary weight and the norm of what it is multiplied by. */
+export interface BitWeight {
+  /** `[N, C]`, ternary */
+  readonly matrix: Matrix
+  /** `[C]` */
+  readonly norm: Tensor
+  readonly eps: number
+  /** Whether the normed activations are rounded to eight bits, as they were in training. */
+  readonly actQuant: ActQuant
+}
+
+export const ACT_QUANTS = ["int8", "none"] as const
+export type ActQuant = (typeof ACT_QUANTS)[number]
+
 /** A linear layer: its weight, and the adapters that are on. */
 export interface Linear {
-  /** `[N, C]` */
-  readonly weight: Matrix
+  /** `[N, C]`, as one matrix would be. */
+  readonly shape: readonly [rows: number, columns: number]
+  readonly weight: LinearWeight
   adapters: readonly LinearAdapter[]
+  /** Sees what goes into the layer. */
+  observe?: ((run: Run, x: Tensor) => void) | undefined
 }
 
 /**
- * `y = x weight^T`, and what the adapters add.
+ * `y = x W^T`, W being the layer's weight, and what the adapters add.
  *
  * @param x `[T, C]`
  * @returns `[T, N]`
  */
-export function linear(run: Run, x: Tensor, { weight, adapters }: Linear): Tensor {
-  return adapters.reduce((y, adapter) => adapt(run, x, y, weight, adapter), product(run, x, weight))
+export function linear(run: Run, x: Tensor, layer: Linear): Tensor {
+  layer.observe?.(run, x)
+  return layer.adapters.reduce((y, adapter) => adapt(run, x, y, layer.weight, adapter), base(run, x, layer.weight))
 }
 
-function adapt(run: Run, x: Tensor, y: Tensor, weight: Matrix, adapter: LinearAdapter): Tensor {
+function base(run: Run, x: Tensor, weight: LinearWeight): Tensor {
+  if (weight.kind === "dense") return product(run, x, weight.matrix)
+  if (weight.kind === "low-rank") return product(run, product(run, x, weight.v), weight.u)
+  return product(run, bitInput(run, x, weight), weight.matrix)
+}
+
+/** What a ternary weight is multiplied by: x normed, and rounded to eight bits a row. */
+export function bitInput(run: Run, x: Tensor, { norm, eps, actQuant }: BitWeight): Tensor {
+  return actQuant === "int8" ? bitNorm(run, x, norm, { eps }) : rmsNorm(run, x, norm, { eps, offset: 0 })
+}
+
+function adapt(run: Run, x: Tensor, y: Tensor, weight: LinearWeight, adapter: LinearAdapter): Tensor {
   const { a, b, s, offset, dora } = adapter
   const u = product(run, x, a) // [T, R]
   const t = scale(run, s ? product(run, u, s) : u, adapter.scale)
   const adapted = add(run, y, product(run, t, b))
-  if (dora)
-    return scaleColumns(run, adapted, dora.magnitude, dora.norm ?? rowNorms(run, weight, adapter, adapter.scale))
+  if (dora) return scaleColumns(run, adapted, dora.magnitude, dora.norm ?? adaptedNorms(run, weight, adapter))
   if (!offset) return adapted
   const v = offset.a === a ? u : product(run, x, offset.a)
   return add(run, adapted, product(run, v, offset.b))
+}
+
+/** The norms of the rows of an adapted weight: `[N]`. */
+export function adaptedNorms(run: Run, weight: LinearWeight, adapter: LinearAdapter): Tensor {
+  if (weight.kind !== "dense") throw new TypeError(`dora: weight is ${weight.kind}, expected a dense one`)
+  return rowNorms(run, weight.matrix, adapter, adapter.scale)
 }

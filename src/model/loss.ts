@@ -1,10 +1,9 @@
 import type { Device } from "../kernels/device.ts"
 import { IGNORED, linearCrossEntropy } from "../kernels/linear_cross_entropy.ts"
-import { type RopeTables, ropeTables } from "../kernels/rope.ts"
+import type { Head } from "../kernels/linear_distill.ts"
 import type { Run } from "../kernels/run.ts"
-import type { Matrix, Tensor } from "../kernels/tensor.ts"
-import type { ModelConfig } from "./config.ts"
-import { forward, type ModelWeights } from "./gemma.ts"
+import { type Tensor, unbacked } from "../kernels/tensor.ts"
+import type { Network, Passage } from "./network.ts"
 
 /** A sequence and what each position should have been, -100 for no target; position t is scored on `labels[t + 1]`. */
 export interface Labelled {
@@ -60,14 +59,19 @@ export interface LossInputs {
   readonly starts: Tensor
   /** `[2]`, u32: 0, the position of the first token */
   readonly cursor: Tensor
-  /** One per layer, for T positions or more. */
-  readonly ropes: readonly RopeTables[]
+  /** For T tokens or more. */
+  readonly passage: Passage
 }
 
-/** Room on the GPU for T tokens. */
-export function lossInputs(device: Device, config: ModelConfig, T: number): LossInputs {
-  const room = (n: number) => device.tensor("scratch", [n], "u32")
-  return { ids: room(T), targets: room(T), starts: room(T), cursor: room(2), ropes: ropesOf(device, config, T) }
+/** Room on the GPU for T tokens; with `empty` only tensors without memory, to weigh what would be recorded. */
+export function lossInputs(device: Device, network: Network, T: number, empty = false): LossInputs {
+  const room = (n: number) => (empty ? unbacked([n], "u32") : device.tensor("scratch", [n], "u32"))
+  return { ids: room(T), targets: room(T), starts: room(T), cursor: room(2), passage: network.whole(T, empty) }
+}
+
+/** Bytes of that room. */
+export function inputBytes({ ids, targets, starts, cursor, passage }: LossInputs): number {
+  return [ids, targets, starts, cursor].reduce((sum, { storage }) => sum + storage.byteLength, passage.byteLength)
 }
 
 /** Puts packed sequences there. */
@@ -77,27 +81,10 @@ export function writeInputs(device: Device, inputs: LossInputs, { ids, targets, 
   device.write(inputs.starts, starts)
 }
 
-/** Rotary tables of every layer; layers that rotate alike share them. */
-export function ropesOf(device: Device, config: ModelConfig, positions: number): RopeTables[] {
-  const tables = new Map<string, RopeTables>()
-  return config.layers.map(({ rope }) => {
-    const key = `${rope.theta} ${rope.factor}`
-    const table = tables.get(key) ?? ropeTables(device, { headDim: config.headDim, ...rope }, positions)
-    tables.set(key, table)
-    return table
-  })
-}
-
-/** Bytes of the room for T tokens. */
-export function inputBytes(config: ModelConfig, T: number): number {
-  const kinds = new Set(config.layers.map(({ rope }) => `${rope.theta} ${rope.factor}`)).size
-  return 3 * 4 * T + 8 + kinds * (Math.ceil(T / 256) + 256) * config.headDim * 4
-}
-
 /** Gives the room back. */
-export function freeInputs(device: Device, { ids, targets, starts, cursor, ropes }: LossInputs): void {
-  const tables = ropes.flatMap(({ coarse, fine }) => [coarse, fine])
-  for (const { storage } of [ids, targets, starts, cursor, ...tables]) device.free(storage.buffer!)
+export function freeInputs(device: Device, { ids, targets, starts, cursor, passage }: LossInputs): void {
+  for (const { storage } of [ids, targets, starts, cursor]) device.free(storage.buffer!)
+  passage.free()
 }
 
 /** What is made of the final norm's output. */
@@ -105,11 +92,10 @@ export interface Objective {
   /**
    * Records a loss of each token.
    *
-   * @param x    `[T, C]`, the final norm's output
-   * @param head `[V, C]`
+   * @param head what the logits of the T tokens are made of
    * @returns    `[T]`
    */
-  record(run: Run, x: Tensor, head: Matrix, inputs: LossInputs): Tensor
+  record(run: Run, head: Head, inputs: LossInputs): Tensor
   /** Puts what else it reads for these sequences on the GPU, before they go through the model. */
   prepare?(sequences: readonly Labelled[]): void
 }
@@ -129,15 +115,12 @@ export interface LossOptions {
  */
 export function sequenceLoss(
   run: Run,
-  config: ModelConfig,
-  weights: ModelWeights,
+  network: Network,
   inputs: LossInputs,
   { recompute = false, objective }: LossOptions = {},
 ): Tensor {
-  const { ids, targets, starts, cursor, ropes } = inputs
-  const states = ropes.map((rope) => ({ rope, cursor, starts }))
-  const x = forward(run, config, weights, ids, states, { recompute })
-  const head = weights.head ?? weights.embedding
-  if (objective) return objective.record(run, x, head, inputs)
-  return linearCrossEntropy(run, x, head, targets, { softcap: config.finalSoftcap })
+  const { ids, targets, starts, cursor, passage } = inputs
+  const head = network.head(run, passage.forward(run, ids, { cursor, starts }, { recompute }))
+  if (objective) return objective.record(run, head, inputs)
+  return linearCrossEntropy(run, head.x, head.weight, targets, { softcap: head.softcap })
 }

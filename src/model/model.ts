@@ -1,27 +1,23 @@
 import { crossEntropy } from "../kernels/cross_entropy.ts"
 import type { Device } from "../kernels/device.ts"
-import type { RopeTables } from "../kernels/rope.ts"
+import { linear } from "../kernels/linear.ts"
 import { type Plan, Run, ScratchPool } from "../kernels/run.ts"
 import { type SampleState, sample, sampleState } from "../kernels/sample.ts"
+import { softcap } from "../kernels/softcap.ts"
 import { Tape, type Variable } from "../kernels/tape.ts"
-import { rowSlice, type Tensor } from "../kernels/tensor.ts"
-import { createCaches, expectCacheFits } from "./cache.ts"
+import { type Matrix, rowSlice, type Tensor } from "../kernels/tensor.ts"
+import { expectCacheFits } from "./cache.ts"
 import type { Checkpoint } from "./checkpoint.ts"
-import { embeddingScaleFor, type ModelConfig } from "./config.ts"
+import type { ModelConfig } from "./config.ts"
+import { type ParameterCounts, parameterCounts } from "./cost.ts"
 import type { DType } from "./dtype.ts"
-import { forward, head, type LayerState, type ModelWeights } from "./gemma.ts"
-import type { Linear, LinearAdapter } from "./linear.ts"
-import {
-  freeInputs,
-  type Labelled,
-  type LossOptions,
-  lossInputs,
-  pack,
-  ropesOf,
-  sequenceLoss,
-  writeInputs,
-} from "./loss.ts"
-import { type Parameter, readValues, tensorsOf } from "./parameter.ts"
+import { Gemma } from "./gemma.ts"
+import { Hgrn } from "./hgrn.ts"
+import type { ActQuant, LinearAdapter } from "./linear.ts"
+import { freeInputs, type Labelled, type LossOptions, lossInputs, pack, sequenceLoss, writeInputs } from "./loss.ts"
+import type { ForwardOptions, Network, Passage } from "./network.ts"
+import { differentiated, type Parameter, readValues, tensorsOf } from "./parameter.ts"
+import { embeddingScaleFor } from "./transformer_config.ts"
 import { type Uploaded, type UploadOptions, uploadWeights } from "./upload.ts"
 
 /** An array read back from the GPU, row-major. */
@@ -35,6 +31,8 @@ export interface ModelOptions {
   readonly context: number
   /** Tokens of a prompt that go through the model at once. */
   readonly chunk: number
+  /** What ternary layers do with activations: round them to eight bits, as in training, or not. */
+  readonly actQuant?: ActQuant | undefined
 }
 
 export interface LossAndGradients {
@@ -55,16 +53,16 @@ export class Model {
   readonly chunk: number
   /** What a decode step reads and writes: the token, its position, the settings of sampling, the tokens drawn. */
   readonly state: SampleState
-  /** Rotary tables of each layer. */
-  readonly ropes: readonly RopeTables[]
-  /** Linear layers of the blocks, by the checkpoint's names without `.weight`. */
-  readonly linears: ReadonlyMap<string, Linear>
-  /** Weights by the checkpoint's names. */
-  readonly variables: ReadonlyMap<string, Variable>
+  readonly network: Network
+  /** What can be trained, by the checkpoint's names. */
+  readonly parameters: ReadonlyMap<string, Parameter>
+  /** Weights that cannot, as only their ternary form is there. */
+  readonly packed: ReadonlyMap<string, Matrix>
   /** The types that the checkpoint has them in. */
   readonly stored: ReadonlyMap<string, DType>
-  readonly weights: ModelWeights
-  readonly #states: readonly LayerState[]
+  /** How many parameters it has. */
+  readonly size: ParameterCounts
+  readonly #passage: Passage
   readonly #ids: Tensor
   readonly #pool: ScratchPool
   #chunkPlan: Plan | undefined
@@ -74,31 +72,30 @@ export class Model {
   static async load(device: Device, checkpoint: Checkpoint, options: ModelOptions & UploadOptions): Promise<Model> {
     expectCacheFits(device, checkpoint.config, options.context, options.chunk)
     const uploaded = await uploadWeights(device, checkpoint, options)
-    const stored = checkpoint.weights.get("embedding")!.info.dtype
-    const config = { ...checkpoint.config, embeddingScale: embeddingScaleFor(checkpoint.config, stored) }
-    return new Model(device, config, uploaded, options)
+    return new Model(device, checkpoint, uploaded, options)
   }
 
-  constructor(device: Device, config: ModelConfig, uploaded: Uploaded, { context, chunk }: ModelOptions) {
+  constructor(device: Device, checkpoint: Checkpoint, uploaded: Uploaded, options: ModelOptions) {
+    const { config, weights } = checkpoint
+    const { context, chunk } = options
     this.device = device
     this.config = config
     this.context = context
     this.chunk = Math.min(chunk, context)
-    this.weights = uploaded.weights
-    this.variables = uploaded.variables
+    this.network = createNetwork(device, checkpoint, uploaded, options)
+    this.parameters = uploaded.parameters
+    this.packed = uploaded.packed
+    this.stored = uploaded.stored
+    this.size = parameterCounts([...weights.values()].map(({ spec }) => spec))
     this.#pool = new ScratchPool(device)
     this.#ids = device.tensor("scratch", [this.chunk], "u32")
     this.state = sampleState(device, { V: config.vocabSize, context })
-    this.linears = uploaded.linears
-    this.stored = uploaded.stored
-    this.ropes = ropesOf(device, config, context)
-    const caches = createCaches(device, config, context, this.chunk)
-    this.#states = this.ropes.map((rope, i) => ({ cache: caches[i]!, rope, cursor: this.state.cursor }))
+    this.#passage = this.network.inPieces(context, this.chunk)
   }
 
   /** Puts adapters on linear layers, by path; those that were on are off then. */
   adapt(adapters: ReadonlyMap<string, readonly LinearAdapter[]>): void {
-    for (const [path, linear] of this.linears) linear.adapters = adapters.get(path) ?? []
+    for (const [path, linear] of this.network.linears) linear.adapters = adapters.get(path) ?? []
     for (const plan of [this.#chunkPlan, this.#decodePlan]) plan?.dispose()
     this.#chunkPlan = this.#decodePlan = undefined
   }
@@ -107,8 +104,7 @@ export class Model {
   get decodePlan(): Plan {
     if (!this.#decodePlan) {
       const run = new Run(this.device)
-      const x = forward(run, this.config, this.weights, this.state.ids, this.#states)
-      sample(run, head(run, this.config, this.weights, x), this.state)
+      sample(run, logits(run, this.network, this.#forward(run, this.state.ids)), this.state)
       this.#decodePlan = run.plan(this.#pool)
     }
     return this.#decodePlan
@@ -141,7 +137,7 @@ export class Model {
     for await (const { from, x } of this.#hidden(ids)) {
       const skip = first - from
       if (skip >= x.shape[0]!) continue
-      const values = await this.#read((run) => head(run, this.config, this.weights, x))
+      const values = await this.#read((run) => logits(run, this.network, x))
       data.set(values.subarray(Math.max(0, skip) * V), Math.max(0, -skip) * V)
     }
     return { data, shape: [last, V] }
@@ -163,8 +159,8 @@ export class Model {
           targets,
           Uint32Array.from({ length: T }, (_, i) => ids[from + i + 1] ?? 0),
         )
-        const logits = (run: Run) => head(run, this.config, this.weights, x)
-        data.set(await this.#read((run) => crossEntropy(run, logits(run), targets)), from)
+        const scores = (run: Run) => logits(run, this.network, x)
+        data.set(await this.#read((run) => crossEntropy(run, scores(run), targets)), from)
       } finally {
         this.device.free(targets.storage.buffer!)
       }
@@ -185,9 +181,7 @@ export class Model {
       const run = new Run(this.device)
       const kept: Tensor[] = []
       const idsTensor = rowSlice(this.#ids, 0, tokens.length)
-      const normed = forward(run, this.config, this.weights, idsTensor, this.#states, {
-        onState: (x) => kept.push(run.keep(x)),
-      })
+      const normed = this.#forward(run, idsTensor, { onState: (x) => kept.push(run.keep(x)) })
       kept.push(run.keep(normed))
       const plan = run.plan(this.#pool)
       try {
@@ -211,10 +205,10 @@ export class Model {
     wrt: ReadonlyMap<string, Parameter>,
     options: LossOptions = {},
   ): Promise<LossAndGradients> {
-    const { device, config } = this
+    const { device, network } = this
     const packed = pack(sequences)
     const T = packed.ids.length
-    const inputs = lossInputs(device, config, T)
+    const inputs = lossInputs(device, network, T)
     const dloss = device.tensor("scratch", [T])
     let plan: Plan | undefined
     try {
@@ -222,8 +216,8 @@ export class Model {
       device.write(dloss, new Float32Array(T).fill(1 / packed.count))
       const tape = new Tape()
       const run = new Run(device, tape)
-      const loss = run.keep(sequenceLoss(run, config, this.weights, inputs, options))
-      const variables = [...wrt.values()].map(({ variable }) => variable)
+      const loss = run.keep(sequenceLoss(run, network, inputs, options))
+      const variables = [...wrt.values()].map(differentiated)
       const gradients = tape.gradients(run, loss, dloss, variables) as Variable[]
       for (const gradient of gradients) for (const part of tensorsOf(gradient)) run.keep(part)
       plan = run.plan(this.#pool)
@@ -258,7 +252,7 @@ export class Model {
     for (const { at, tokens } of this.#chunks(ids)) {
       this.#place(tokens, at)
       const run = new Run(this.device)
-      const x = run.keep(forward(run, this.config, this.weights, rowSlice(this.#ids, 0, tokens.length), this.#states))
+      const x = run.keep(this.#forward(run, rowSlice(this.#ids, 0, tokens.length)))
       const plan = run.plan(this.#pool)
       try {
         plan.submit()
@@ -269,6 +263,10 @@ export class Model {
         plan.dispose()
       }
     }
+  }
+
+  #forward(run: Run, ids: Tensor, options?: ForwardOptions): Tensor {
+    return this.#passage.forward(run, ids, { cursor: this.state.cursor }, options)
   }
 
   /** Records, runs once and reads the result. */
@@ -286,7 +284,7 @@ export class Model {
 
   #planChunk(T: number): Plan {
     const run = new Run(this.device)
-    forward(run, this.config, this.weights, rowSlice(this.#ids, 0, T), this.#states)
+    this.#forward(run, rowSlice(this.#ids, 0, T))
     return run.plan(this.#pool)
   }
 
@@ -298,4 +296,22 @@ export class Model {
   *#chunks(ids: readonly number[]): Generator<{ at: number; tokens: readonly number[] }> {
     for (let at = 0; at < ids.length; at += this.chunk) yield { at, tokens: ids.slice(at, at + this.chunk) }
   }
+}
+
+function createNetwork(
+  device: Device,
+  { config, weights }: Checkpoint,
+  uploaded: Uploaded,
+  { actQuant = "int8" }: ModelOptions,
+): Network {
+  if (config.modelType === "hgrn_bit") return new Hgrn(device, config, uploaded, actQuant)
+  const embeddingScale = embeddingScaleFor(config, weights.get("embedding")!.info.dtype)
+  return new Gemma(device, { ...config, embeddingScale }, uploaded)
+}
+
+/** Logits `[T, V]` of normed hidden states `[T, C]`. */
+function logits(run: Run, network: Network, hidden: Tensor): Tensor {
+  const { x, weight, softcap: cap } = network.head(run, hidden)
+  const product = linear(run, x, weight)
+  return cap === null ? product : softcap(run, product, cap)
 }

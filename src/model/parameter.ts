@@ -1,6 +1,6 @@
 import type { Device } from "../kernels/device.ts"
 import type { Variable } from "../kernels/tape.ts"
-import { format, sizeOf, type Tensor } from "../kernels/tensor.ts"
+import { format, type Matrix, sizeOf, type Tensor } from "../kernels/tensor.ts"
 import { type DType, decodeToFloat32 } from "./dtype.ts"
 
 /** A weight, and its shape in files. */
@@ -8,6 +8,13 @@ export interface Parameter {
   readonly variable: Variable
   /** On the GPU there may be more rows or columns, which are zero. */
   readonly shape: readonly number[]
+  /** What the forward pass reads in its place, being made of it: its gradient is taken for the variable's (straight-through). */
+  readonly derived?: Matrix | undefined
+}
+
+/** What a parameter's gradient is taken with respect to. */
+export function differentiated({ variable, derived }: Parameter): Variable {
+  return derived ?? variable
 }
 
 /** The tensors that a variable lies in. */

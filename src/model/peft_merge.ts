@@ -61,6 +61,12 @@ function tensorName(checkpoint: Checkpoint, path: string, module: PeftModule): s
     const why = tied ? "its head is the embedding, which cannot change alone" : otherBase
     throw fail(`a linear module of ${checkpoint.folder.name}`, why)
   }
+  if (found.spec.ternary) {
+    throw fail(
+      "a dense one",
+      "its weight is rounded to trits behind a norm: no weight of that form is the two together",
+    )
+  }
   const [out, width] = found.info.shape
   if (module.out !== out || module.in !== width) throw fail(`[out, in] = [${out}, ${width}]`, otherBase)
   return found.info.name

@@ -2,7 +2,7 @@ import type { Checkpoint, Weight } from "./checkpoint.ts"
 import type { ModelConfig } from "./config.ts"
 import { clip, show } from "./keys.ts"
 import { expression, layerExpression, type TargetRule } from "./peft_config.ts"
-import { type WeightSpec, weightTable } from "./weights.ts"
+import { isHead, type WeightSpec, weightTable } from "./weights.ts"
 
 /**
  * The module paths that a rule selects, in the order of `paths`, by PEFT's rules: a listed name selects the path that it is
@@ -64,14 +64,15 @@ export interface LinearModule {
 export function linearModules(config: ModelConfig, prefix = "model."): LinearModule[] {
   return weightTable(config)
     .filter(isLinear)
-    .map(({ field, name, shape }) => {
+    .map((spec) => {
+      const { field, name, shape } = spec
       const path = name.slice(0, -".weight".length)
-      return { path: field === "head" ? path : prefix + path, field, shape: [shape[0]!, shape[1]!] }
+      return { path: isHead(spec) ? path : prefix + path, field, shape: [shape[0]!, shape[1]!] }
     })
 }
 
 function isLinear({ field, shape }: WeightSpec): boolean {
-  return shape.length === 2 && field !== "embedding"
+  return shape.length === 2 && field !== "embedding" && field !== "lowerBounds"
 }
 
 /**

@@ -1,9 +1,13 @@
 import type { Device } from "../kernels/device.ts"
-import { type Dtype, type Matrix, sizeOf, type Tensor } from "../kernels/tensor.ts"
+import { Run, ScratchPool } from "../kernels/run.ts"
+import type { Variable } from "../kernels/tape.ts"
+import { byteSize, type Dtype, type Matrix, sizeOf, type Tensor } from "../kernels/tensor.ts"
+import { ternarize } from "../kernels/ternarize.ts"
 import type { Checkpoint, Weight } from "./checkpoint.ts"
 import { DTYPE_BYTES, type DType, decodeToFloat32 } from "./dtype.ts"
-import type { ModelWeights } from "./gemma.ts"
-import type { Linear } from "./linear.ts"
+import type { BitWeight, Linear } from "./linear.ts"
+import { packedBytes, packingOf, toRows } from "./packed.ts"
+import { freeVariable, type Parameter, tensorsOf } from "./parameter.ts"
 
 const DTYPES: Readonly<Record<string, Dtype>> = { F32: "f32", F16: "f16", BF16: "bf16" }
 
@@ -16,24 +20,84 @@ export interface UploadProgress {
   readonly total: number
 }
 
+/** How weights lie on the GPU: `f32` widens those that are stored in fewer bits, as training all of them needs. */
+export type WeightPrecision = "stored" | "f32"
+
 export interface UploadOptions {
-  /** `f32` widens weights that are stored in fewer bits, as training all of them needs. */
-  readonly dtype?: "stored" | "f32"
+  readonly dtype?: WeightPrecision | undefined
   readonly onProgress?: (progress: UploadProgress) => void
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
-export interface Uploaded {
-  readonly weights: ModelWeights
-  /** Linear layers of the blocks, by the checkpoint's names without `.weight`. */
-  readonly linears: ReadonlyMap<string, Linear>
-  /** All weights by the checkpoint's names. */
-  readonly variables: ReadonlyMap<string, Tensor | Matrix>
+/** The weights of a checkpoint on the GPU. */
+export class Uploaded {
+  /** By field; of a ternary weight its packed form. */
+  readonly fields = new Map<string, Variable>()
+  /** What ternary weights are made of, by field, where all is in f32. */
+  readonly latents = new Map<string, Matrix>()
+  /** What can be trained, by the checkpoint's names. */
+  readonly parameters = new Map<string, Parameter>()
+  /** Weights of which only the ternary form is there, by the checkpoint's names. */
+  readonly packed = new Map<string, Matrix>()
   /** The types that the checkpoint has them in. */
-  readonly stored: ReadonlyMap<string, DType>
+  readonly stored = new Map<string, DType>()
+  /** Linear layers, by the checkpoint's names without `.weight`. */
+  readonly linears = new Map<string, Linear>()
+  readonly #names = new Map<string, string>()
+
+  add({ spec, info }: Weight, variable: Variable, latent?: Matrix): void {
+    this.fields.set(spec.field, variable)
+    this.#names.set(spec.field, info.name)
+    if (latent) this.latents.set(spec.field, latent)
+    this.stored.set(info.name, info.dtype)
+    if (latent) this.parameters.set(info.name, { variable: latent, shape: latent.shape, derived: variable as Matrix })
+    else if (spec.ternary) this.packed.set(info.name, variable as Matrix)
+    else this.parameters.set(info.name, { variable, shape: variable.shape })
+  }
+
+  tensor(field: string): Tensor {
+    return this.fields.get(field) as Tensor
+  }
+
+  matrix(field: string): Matrix {
+    return this.fields.get(field) as Matrix
+  }
+
+  /** The linear layer of a field, in whatever form it is stored. */
+  linear(field: string): Linear {
+    const dense = this.fields.get(field) as Matrix | undefined
+    if (dense) return this.#layer(field, { shape: dense.shape, weight: { kind: "dense", matrix: dense }, adapters: [] })
+    const [u, v] = [this.matrix(`${field}.u`), this.matrix(`${field}.v`)]
+    const shape = [u.shape[0], v.shape[1]] as const
+    return this.#layer(`${field}.u`, { shape, weight: { kind: "low-rank", u, v }, adapters: [] })
+  }
+
+  /** The ternary linear layer of a field. */
+  bitLinear(field: string, options: Pick<BitWeight, "eps" | "actQuant">): Linear {
+    const [matrix, norm] = [this.matrix(`${field}.weight`), this.tensor(`${field}.norm`)]
+    const weight = { kind: "ternary", matrix, norm, ...options } as const
+    return this.#layer(`${field}.weight`, { shape: matrix.shape, weight, adapters: [] })
+  }
+
+  /** Records the ternary forms of weights anew, as they follow what they are made of. */
+  derive(run: Run): void {
+    for (const [field, latent] of this.latents) ternarize(run, latent, this.matrix(field))
+  }
+
+  #layer(field: string, layer: Linear): Linear {
+    this.linears.set(this.#names.get(field)!.replace(/(\.[uv])?\.weight$/, ""), layer)
+    return layer
+  }
 }
 
-/** Puts the checked weights of a checkpoint on the GPU in their stored types, piece by piece. */
+/** GPU bytes that a weight will take. */
+export function uploadBytes({ spec, info }: Pick<Weight, "spec" | "info">, dtype: WeightPrecision = "stored"): number {
+  const stored = dtype === "f32" ? byteSize(spec.shape, "f32") : info.end - info.start
+  if (!spec.ternary) return stored
+  return byteSize(spec.shape, "ternary") + (dtype === "f32" ? stored : 0)
+}
+
+/** Puts the checked weights of a checkpoint on the GPU, piece by piece: in their stored types, or ternary. */
 export async function uploadWeights(
   device: Device,
   checkpoint: Checkpoint,
@@ -42,72 +106,96 @@ export async function uploadWeights(
   const total = [...checkpoint.weights.values()].reduce((sum, { info }) => sum + info.end - info.start, 0)
   let loaded = 0
   let ahead = 0
-  const tree: Record<string, unknown> = {}
-  const linears = new Map<string, Linear>()
-  const variables = new Map<string, Tensor | Matrix>()
-  const stored = new Map<string, DType>()
-  for (const weight of checkpoint.weights.values()) {
-    const { info } = weight
-    const uploaded = allocate(device, weight, dtype === "f32" ? "f32" : DTYPES[info.dtype]!)
-    const widen = dtype === "f32" && info.dtype !== "F32"
-    for (const { tensor, start, end } of pieces(uploaded, weight)) {
-      for (let at = start; at < end; at += PIECE) {
-        signal?.throwIfAborted()
-        const stop = Math.min(end, at + PIECE)
-        const bytes = await weight.source.slice(at, stop)
-        if (widen)
-          device.write(
-            tensor,
-            decodeToFloat32(info.dtype, new Uint8Array(bytes)),
-            ((at - start) / DTYPE_BYTES[info.dtype]) * 4,
-          )
-        else device.write(tensor, new Uint8Array(bytes), at - start)
-        loaded += bytes.byteLength
-        ahead += bytes.byteLength
-        if (ahead >= AHEAD) {
-          await device.settle()
-          ahead = 0
-        }
-        onProgress?.({ loaded, total })
-      }
+  const uploaded = new Uploaded()
+  const read: Read = async (weight, start, end) => {
+    signal?.throwIfAborted()
+    const bytes = await weight.source.slice(start, end)
+    loaded += bytes.byteLength
+    ahead += bytes.byteLength
+    if (ahead >= AHEAD) {
+      await device.settle()
+      ahead = 0
     }
-    const { field } = weight.spec
-    if ("parts" in uploaded && field.startsWith("layers.")) {
-      const linear: Linear = { weight: uploaded, adapters: [] }
-      place(tree, field.split("."), linear)
-      linears.set(info.name.replace(/\.weight$/, ""), linear)
-    } else place(tree, field.split("."), uploaded)
-    variables.set(info.name, uploaded)
-    stored.set(info.name, info.dtype)
+    onProgress?.({ loaded, total })
+    return new Uint8Array(bytes)
+  }
+  for (const weight of checkpoint.weights.values()) {
+    if (weight.spec.ternary) await uploadTernary(device, weight, dtype, uploaded, read)
+    else uploaded.add(weight, await uploadAs(device, weight, dtype, read))
   }
   await device.settle()
-  return { weights: tree as unknown as ModelWeights, linears, variables, stored }
+  return uploaded
 }
 
-function allocate(device: Device, { spec }: Weight, dtype: Dtype): Tensor | Matrix {
+type Read = (weight: Weight, start: number, end: number) => Promise<Uint8Array<ArrayBuffer>>
+
+async function uploadAs(device: Device, weight: Weight, dtype: WeightPrecision, read: Read): Promise<Variable> {
+  const { info, spec } = weight
+  const kind = spec.ternary && dtype === "stored" ? "scratch" : "weights"
+  const type = dtype === "f32" ? "f32" : DTYPES[info.dtype]!
   const [rows, columns] = spec.shape
-  if (columns === undefined) return device.tensor("weights", spec.shape, dtype)
-  return device.matrix("weights", [rows!, columns], dtype)
-}
-
-/** The bytes of the file that fill each tensor. */
-function* pieces(uploaded: Tensor | Matrix, { info }: Weight) {
-  const tensors = "parts" in uploaded ? uploaded.parts.map((part) => part.tensor) : [uploaded]
+  const variable =
+    columns === undefined ? device.tensor(kind, spec.shape, type) : device.matrix(kind, [rows!, columns], type)
+  const widen = dtype === "f32" && info.dtype !== "F32"
   let start = info.start
-  for (const tensor of tensors) {
+  for (const tensor of tensorsOf(variable)) {
     const end = start + sizeOf(tensor.shape) * DTYPE_BYTES[info.dtype]
-    yield { tensor, start, end }
+    for (let at = start; at < end; at += PIECE) {
+      const bytes = await read(weight, at, Math.min(end, at + PIECE))
+      if (widen) {
+        device.write(tensor, decodeToFloat32(info.dtype, bytes), ((at - start) / DTYPE_BYTES[info.dtype]) * 4)
+      } else device.write(tensor, bytes, at - start)
+    }
     start = end
   }
+  return variable
 }
 
-/** `tree.layers[3].mlp.gate = value` for the path `layers 3 mlp gate`. */
-function place(tree: Record<string, unknown>, path: readonly string[], value: unknown): void {
-  const [key = "", next, ...rest] = path
-  if (next === undefined) {
-    tree[key] = value
+/** Makes the ternary form on the GPU; what it was made of stays only where that is to be trained. */
+async function uploadTernary(
+  device: Device,
+  weight: Weight,
+  dtype: WeightPrecision,
+  uploaded: Uploaded,
+  read: Read,
+): Promise<void> {
+  const [rows, columns] = weight.spec.shape as [number, number]
+  const packed = device.matrix("weights", [rows, columns], "ternary")
+  if (weight.scale) {
+    if (dtype === "f32") {
+      throw new RangeError(`${weight.info.name}: is stored as ternary alone, expected all of it to load with dtype f32`)
+    }
+    await uploadPacked(device, weight, packed, read)
+    uploaded.add(weight, packed)
     return
   }
-  tree[key] ??= /^\d+$/.test(next) ? [] : {}
-  place(tree[key] as Record<string, unknown>, [next, ...rest], value)
+  const latent = (await uploadAs(device, weight, dtype, read)) as Matrix
+  const run = new Run(device)
+  ternarize(run, latent, packed)
+  const pool = new ScratchPool(device)
+  const plan = run.plan(pool)
+  plan.submit()
+  await device.settle()
+  plan.dispose()
+  pool.dispose()
+  if (dtype === "stored") freeVariable(device, latent)
+  uploaded.add(weight, packed, dtype === "f32" ? latent : undefined)
+}
+
+/** Puts trits from a file where they belong: rows of words, each with the scale behind it. */
+async function uploadPacked(device: Device, weight: Weight, { shape, parts }: Matrix, read: Read): Promise<void> {
+  const [, columns] = shape
+  const packing = packingOf(weight, columns)
+  const { source, info } = weight.scale!
+  const scale = new Float32Array(await source.slice(info.start, info.end))[0]!
+  const rowBytes = packedBytes(columns, packing)
+  const step = Math.max(1, Math.floor(PIECE / rowBytes))
+  for (const { firstRow, rows, tensor } of parts) {
+    for (let row = 0; row < rows; row += step) {
+      const count = Math.min(step, rows - row)
+      const start = weight.info.start + (firstRow + row) * rowBytes
+      const bytes = await read(weight, start, start + count * rowBytes)
+      device.write(tensor, toRows(bytes, count, columns, packing, scale), byteSize([row, columns], "ternary"))
+    }
+  }
 }

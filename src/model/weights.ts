@@ -1,4 +1,6 @@
 import type { ModelConfig } from "./config.ts"
+import type { HgrnConfig } from "./hgrn_config.ts"
+import type { TransformerConfig } from "./transformer_config.ts"
 
 /** One tensor that a model needs. */
 export interface WeightSpec {
@@ -6,12 +8,14 @@ export interface WeightSpec {
   readonly field: string
   /** Its name in the checkpoint, without the prefix of the text model: `layers.3.mlp.gate_proj.weight`. */
   readonly name: string
+  /** Whether the model computes with its ternary form. */
+  readonly ternary?: boolean
   readonly shape: readonly number[]
   /** The shape in the project's alphabet: `[F, C]`. */
   readonly letters: string
 }
 
-type Row = readonly [field: string, name: string, letters: string]
+type Row = readonly [field: string, name: string, letters: string, ternary?: boolean]
 
 const EMBEDDING: Row = ["embedding", "embed_tokens", "[V, C]"]
 const ATTENTION: readonly Row[] = [
@@ -40,24 +44,66 @@ const MLP: readonly Row[] = [
 const NORM: Row = ["norm", "norm", "[C]"]
 const HEAD: Row = ["head", "lm_head", "[V, C]"]
 
+/** `name` has a weight and the weight of the norm inside it. */
+function bitLinear(field: string, name: string, letters: string): Row[] {
+  const width = letters.slice(letters.lastIndexOf(" ") + 1, -1)
+  return [
+    [`${field}.weight`, name, letters, true],
+    [`${field}.norm`, `${name}.norm`, `[${width}]`],
+  ]
+}
+
+const HGRN_EMBEDDING: readonly Row[] = [
+  ["embedding", "embeddings", "[V, C]"],
+  ["lowerBounds", "lower_bounds", "[L, C]"],
+]
+const HGRN_LAYER: readonly Row[] = [
+  ["preMixer", "attn_norm", "[C]"],
+  ...bitLinear("mixer.i", "attn.i_proj", "[C, C]"),
+  ...bitLinear("mixer.f", "attn.f_proj", "[C, C]"),
+  ...bitLinear("mixer.g", "attn.g_proj", "[C, C]"),
+  ["mixer.gNorm", "attn.g_norm", "[C]"],
+  ...bitLinear("mixer.o", "attn.o_proj", "[C, C]"),
+  ["preMlp", "mlp_norm", "[C]"],
+  ...bitLinear("mlp.gate", "mlp.gate_proj", "[2*F, C]"),
+  ...bitLinear("mlp.down", "mlp.down_proj", "[C, F]"),
+]
+
 /** Every tensor that a model of this config is made of, in the order in which a forward pass uses them. */
 export function weightTable(config: ModelConfig): WeightSpec[] {
+  const rows = config.modelType === "hgrn_bit" ? hgrnRows(config) : transformerRows(config)
+  return rows.map(([field, name, letters, ternary]) => ({
+    field,
+    name: field === "lowerBounds" ? name : `${name}.weight`, // a parameter of the model, not of a module
+    shape: shapeOf(letters, config),
+    letters,
+    ...(ternary && { ternary }),
+  }))
+}
+
+function transformerRows(config: TransformerConfig): Row[] {
   const layer = [
     ...ATTENTION,
     ...(config.qkNorm ? QK_NORM : []),
     ...(config.sandwichNorms ? SANDWICH_NORMS : PLAIN_NORMS),
     ...MLP,
   ]
-  const layers = config.layers.flatMap((_, i) =>
-    layer.map(([field, name, letters]): Row => [`layers.${i}.${field}`, `layers.${i}.${name}`, letters]),
-  )
-  const rows = [EMBEDDING, ...layers, NORM, ...(config.tiedHead ? [] : [HEAD])]
-  return rows.map(([field, name, letters]) => ({
-    field,
-    name: `${name}.weight`,
-    shape: shapeOf(letters, config),
-    letters,
-  }))
+  return [EMBEDDING, ...repeated(layer, config), NORM, ...(config.tiedHead ? [] : [HEAD])]
+}
+
+function hgrnRows(config: HgrnConfig): Row[] {
+  return [...HGRN_EMBEDDING, ...repeated(HGRN_LAYER, config), NORM, ...bitLinear("head", "lm_head", "[V, C]")]
+}
+
+function repeated(layer: readonly Row[], { numLayers }: ModelConfig): Row[] {
+  return Array.from({ length: numLayers }, (_, i) =>
+    layer.map(([field, name, ...rest]): Row => [`layers.${i}.${field}`, `layers.${i}.${name}`, ...rest]),
+  ).flat()
+}
+
+/** Whether a tensor belongs to the head, whose name has no prefix of the text model. */
+export function isHead({ field }: WeightSpec): boolean {
+  return field === "head" || field.startsWith("head.")
 }
 
 /** `[H*D, C]` with this config's numbers. */
@@ -66,10 +112,10 @@ function shapeOf(letters: string, config: ModelConfig): number[] {
     V: config.vocabSize,
     C: config.hiddenSize,
     F: config.intermediateSize,
-    H: config.numHeads,
-    G: config.numKvHeads,
-    D: config.headDim,
+    L: config.numLayers,
+    ...(config.modelType !== "hgrn_bit" && { H: config.numHeads, G: config.numKvHeads, D: config.headDim }),
   }
   const extents = letters.slice(1, -1).split(", ")
-  return extents.map((extent) => extent.split("*").reduce((product, letter) => product * numbers[letter]!, 1))
+  const size = (factor: string) => numbers[factor] ?? Number(factor)
+  return extents.map((extent) => extent.split("*").reduce((product, factor) => product * size(factor), 1))
 }

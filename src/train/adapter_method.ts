@@ -2,7 +2,7 @@ import type { Device } from "../kernels/device.ts"
 import { type Adapter, type AdapterFactors, readModule, SIGMA } from "../model/adapter.ts"
 import { peftParameters } from "../model/adapters.ts"
 import type { Linear } from "../model/linear.ts"
-import { readValues } from "../model/parameter.ts"
+import { readLinear } from "../model/read_linear.ts"
 import { type PeftAdapter, type PeftConfig, type PeftModule, rankAndScale, targetModules } from "../model/peft.ts"
 import type { SafetensorsEntry } from "../model/safetensors.ts"
 import { truncatedSvd } from "./decompose.ts"
@@ -83,8 +83,8 @@ export async function initialFactors(
   const paths = [...linears.keys()]
   let config = peftConfig(settings, paths, baseModel)
   const bases = targetModules(config.targets, paths).map((path): Base => {
-    const { weight } = linears.get(path)!
-    return { path, shape: weight.shape, weight: () => readValues(device, weight, weight.shape) }
+    const linear = linears.get(path)!
+    return { path, shape: linear.shape, weight: () => readLinear(device, path, linear) }
   })
   if (settings.spectrum) config = { ...config, rankPattern: await ranksBySpectrum(bases, settings) }
   const factors = new Map<string, AdapterFactors>()
@@ -221,7 +221,7 @@ export async function readFactors(
   const factors = new Map<string, AdapterFactors>()
   for (const path of targetModules(config.targets, [...linears.keys()])) {
     const get = (key: Key) => read(`${path}.${NAMES[key]}`)
-    const [out, width] = linears.get(path)!.weight.shape
+    const [out, width] = linears.get(path)!.shape
     const [a, b, offsetB] = [await get("a"), await get("b"), await get("offset_b")]
     if (!a || !b) throw new RangeError(`resume: ${path} is not in the checkpoint, expected its factors`)
     factors.set(path, {

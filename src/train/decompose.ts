@@ -38,7 +38,10 @@ export function truncatedSvd(
   rank: number,
   { seed = 0 }: SvdOptions = {},
 ): TruncatedSvd {
-  expectMatrix(weight, rows, columns, rank)
+  expectMatrix("truncatedSvd", weight, [rows, columns])
+  if (!(Number.isInteger(rank) && rank >= 1 && rank <= Math.min(rows, columns))) {
+    throw new RangeError(`truncatedSvd: rank is ${rank}, expected an integer of 1 to ${Math.min(rows, columns)}`)
+  }
   if (rows < columns) {
     const { left, s, right } = tallSvd(transposed(weight, rows, columns), columns, rows, rank, seed)
     return withSigns(right, s, left)
@@ -47,15 +50,17 @@ export function truncatedSvd(
   return withSigns(left, s, right)
 }
 
-function expectMatrix(weight: Float32Array | Float64Array, rows: number, columns: number, rank: number): void {
+/** Throws a RangeError unless a weight has the shape's length and nothing but numbers in it. */
+export function expectMatrix(
+  subject: string,
+  weight: Float32Array | Float64Array,
+  [rows, columns]: readonly [number, number],
+): void {
   if (rows * columns !== weight.length) {
-    throw new RangeError(`truncatedSvd: length is ${weight.length}, expected rows * columns = ${rows} * ${columns}`)
-  }
-  if (!(Number.isInteger(rank) && rank >= 1 && rank <= Math.min(rows, columns))) {
-    throw new RangeError(`truncatedSvd: rank is ${rank}, expected an integer of 1 to ${Math.min(rows, columns)}`)
+    throw new RangeError(`${subject}: length is ${weight.length}, expected rows * columns = ${rows} * ${columns}`)
   }
   const bad = weight.findIndex((value: number) => !Number.isFinite(value))
-  if (bad >= 0) throw new RangeError(`truncatedSvd: weight[${bad}] is ${weight[bad]}, expected a finite number`)
+  if (bad >= 0) throw new RangeError(`${subject}: weight[${bad}] is ${weight[bad]}, expected a finite number`)
 }
 
 interface Triples {
@@ -144,7 +149,7 @@ function filter(
 }
 
 /** `W^T W` of `W [rows, n]`. */
-function gram(weight: Float64Array, rows: number, n: number): Float64Array {
+export function gram(weight: Float64Array, rows: number, n: number): Float64Array {
   const result = new Float64Array(n * n)
   const four = new Float64Array(4 * n)
   for (let r = 0; r < rows; r += 4) {
@@ -158,7 +163,12 @@ function gram(weight: Float64Array, rows: number, n: number): Float64Array {
 }
 
 /** `m x` of `m [rows, n]` and `x [n, width]`. */
-function multiply(m: Float64Array, [rows, n]: readonly [number, number], x: Float64Array, width: number): Float64Array {
+export function multiply(
+  m: Float64Array,
+  [rows, n]: readonly [number, number],
+  x: Float64Array,
+  width: number,
+): Float64Array {
   const result = new Float64Array(rows * width)
   const fours = new Float64Array(4 * Math.ceil(n / 4) * width) // with zeros for what is read behind a row of m
   fours.set(x)
@@ -192,17 +202,20 @@ function addRows(
   }
 }
 
-function matrix(values: Float64Array, rows: number, columns: number): Matrix {
+/** A matrix of ml-matrix with these values. */
+export function matrix(values: Float64Array, rows: number, columns: number): Matrix {
   const result = new Matrix(rows, columns)
   for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) result.set(i, j, values[i * columns + j]!)
   return result
 }
 
-function flat(matrix: Matrix): Float64Array {
+/** The values of a matrix of ml-matrix, row by row. */
+export function flat(matrix: Matrix): Float64Array {
   return Float64Array.from(matrix.to1DArray())
 }
 
-function transposed(values: ArrayLike<number>, rows: number, columns: number): Float64Array {
+/** `[rows, columns]` -> `[columns, rows]` */
+export function transposed(values: ArrayLike<number>, rows: number, columns: number): Float64Array {
   const result = new Float64Array(rows * columns)
   for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) result[j * rows + i] = values[i * columns + j]!
   return result
@@ -220,4 +233,169 @@ function withSigns(left: Matrix, s: readonly number[], right: Matrix): Truncated
     right.mulColumn(k, -1)
   }
   return { u: flat(left), s: Float64Array.from(s), v: flat(right) }
+}
+
+/** Eigenvalues of a symmetric matrix, largest first, with the eigenvectors of the leading ones. */
+export interface Eigen {
+  /** `[n]` */
+  readonly values: Float64Array
+  /** `[count, n]`, orthonormal rows */
+  readonly vectors: Float64Array
+}
+
+const EPSILON = 2 ** -52
+/** In a matrix whose largest entry is 1, what is below this is none: far below all rounding. */
+const NOTHING = 1e-25
+
+/**
+ * All eigenvalues of a symmetric matrix `[n, n]` in float64, and `count` eigenvectors: reflections make it tridiagonal,
+ * rotations diagonal. Values are right to about 1e-15 of the largest in magnitude, vectors
+ * orthonormal to 1e-13.
+ */
+export function symmetricEigen(symmetric: Float64Array, n: number, count = 0): Eigen {
+  const largest = symmetric.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
+  if (!Number.isFinite(largest)) {
+    throw new RangeError(`symmetricEigen: matrix has ${largest} in it, expected finite numbers`)
+  }
+  const scale = largest || 1
+  const scaled = symmetric.map((value) => value / scale)
+  const { diagonal, beside, normals } = tridiagonal(scaled, n)
+  const rows = Array.from({ length: count > 0 ? n : 0 }, (_, i) => new Float64Array(n).fill(1, i, i + 1))
+  diagonalise(diagonal, beside, rows)
+  const order = Array.from(diagonal.keys()).sort((i, j) => diagonal[j]! - diagonal[i]!)
+  const vectors = new Float64Array(count * n)
+  for (let k = 0; k < count; k++) {
+    const vector = vectors.subarray(k * n, (k + 1) * n)
+    vector.set(rows[order[k]!]!)
+    reflectBack(vector, normals, n)
+  }
+  return { values: Float64Array.from(order, (i) => diagonal[i]! * scale), vectors }
+}
+
+/** A symmetric matrix as `H T H^T`, H a product of reflections `1 - v v^T` and T of three diagonals. */
+interface Tridiagonal {
+  /** `[n]` */
+  readonly diagonal: Float64Array
+  /** `[n - 1]`: element k lies between k and k + 1 on the diagonal */
+  readonly beside: Float64Array
+  /** `[n, n]`: row k holds from column k + 1 on the vector v of the k-th reflection */
+  readonly normals: Float64Array
+}
+
+/** Works in the upper triangle of `a`, in whose rows the reflections come to lie. */
+function tridiagonal(a: Float64Array, n: number): Tridiagonal {
+  const beside = new Float64Array(Math.max(0, n - 1))
+  for (let k = 0; k + 2 < n; k++) {
+    const v = a.subarray(k * n + k + 1, (k + 1) * n)
+    beside[k] = makeNormal(v)
+    const w = trailingImage(a, n, k + 1, v)
+    const half = dot(v, w) / 2
+    for (let i = 0; i < v.length; i++) w[i] = w[i]! - half * v[i]!
+    for (let i = 0; i < v.length; i++) {
+      const row = (k + 1 + i) * n + k + 1
+      const vi = v[i]!
+      const wi = w[i]!
+      for (let j = i; j < v.length; j++) a[row + j] = a[row + j]! - vi * w[j]! - wi * v[j]!
+    }
+  }
+  if (n >= 2) beside[n - 2] = a[(n - 2) * n + n - 1]!
+  return { diagonal: Float64Array.from({ length: n }, (_, i) => a[i * n + i]!), beside, normals: a }
+}
+
+/** Turns x into the v of length sqrt(2) for which `(1 - v v^T) x` is zero behind its first element, which it gives. */
+function makeNormal(x: Float64Array): number {
+  const norm = Math.sqrt(dot(x, x))
+  if (!(norm > NOTHING)) {
+    x.fill(0)
+    return 0
+  }
+  const first = x[0]! > 0 ? -norm : norm
+  const factor = 1 / Math.sqrt(norm * (norm + Math.abs(x[0]!)))
+  x[0] = x[0]! - first
+  for (let i = 0; i < x.length; i++) x[i] = x[i]! * factor
+  return first
+}
+
+/** `A v` for the part of the symmetric matrix from row and column `first` on, of which the upper triangle is there. */
+function trailingImage(a: Float64Array, n: number, first: number, v: Float64Array): Float64Array {
+  const image = new Float64Array(v.length)
+  for (let i = 0; i < v.length; i++) {
+    const row = (first + i) * n + first
+    const vi = v[i]!
+    let sum = a[row + i]! * vi
+    for (let j = i + 1; j < v.length; j++) {
+      const value = a[row + j]!
+      sum += value * v[j]!
+      image[j] = image[j]! + value * vi
+    }
+    image[i] = image[i]! + sum
+  }
+  return image
+}
+
+/** Shifted QR steps on the part that is not yet diagonal, from its end; `rows` are turned along. */
+function diagonalise(diagonal: Float64Array, beside: Float64Array, rows: readonly Float64Array[]): void {
+  const isSmall = (k: number) =>
+    Math.abs(beside[k]!) <= EPSILON * (Math.abs(diagonal[k]!) + Math.abs(diagonal[k + 1]!)) + NOTHING
+  for (let last = diagonal.length - 1; last > 0; ) {
+    if (isSmall(last - 1)) {
+      beside[--last] = 0
+      continue
+    }
+    let first = last - 1
+    while (first > 0 && !isSmall(first - 1)) first--
+    turn(diagonal, beside, first, last, rows)
+  }
+}
+
+/** One QR step with Wilkinson's shift: a rotation brings in what the next ones push out at the end. */
+function turn(d: Float64Array, e: Float64Array, first: number, last: number, rows: readonly Float64Array[]): void {
+  const half = (d[last - 1]! - d[last]!) / 2
+  const corner = e[last - 1]!
+  const shift = d[last]! - corner ** 2 / (half + (half < 0 ? -1 : 1) * Math.sqrt(half ** 2 + corner ** 2))
+  let x = d[first]! - shift
+  let z = e[first]!
+  for (let k = first; k < last; k++) {
+    const r = Math.sqrt(x * x + z * z)
+    const c = r > 0 ? x / r : 1
+    const s = r > 0 ? z / r : 0
+    if (k > first) e[k - 1] = r
+    const step = d[k + 1]! - d[k]!
+    const moved = s * (s * step + 2 * c * e[k]!)
+    d[k] = d[k]! + moved
+    d[k + 1] = d[k + 1]! - moved
+    e[k] = c * s * step + (c * c - s * s) * e[k]!
+    if (k + 1 < last) {
+      x = e[k]!
+      z = s * e[k + 1]!
+      e[k + 1] = c * e[k + 1]!
+    }
+    if (rows.length > 0) rotate(rows[k]!, rows[k + 1]!, c, s)
+  }
+}
+
+function rotate(x: Float64Array, y: Float64Array, c: number, s: number): void {
+  for (let i = 0; i < x.length; i++) {
+    const xi = x[i]!
+    const yi = y[i]!
+    x[i] = c * xi + s * yi
+    y[i] = c * yi - s * xi
+  }
+}
+
+/** `H x`: the reflections in turn, the last one first. */
+function reflectBack(x: Float64Array, normals: Float64Array, n: number): void {
+  for (let k = n - 3; k >= 0; k--) {
+    const v = normals.subarray(k * n + k + 1, (k + 1) * n)
+    const rest = x.subarray(k + 1)
+    const along = dot(v, rest)
+    for (let i = 0; i < v.length; i++) rest[i] = rest[i]! - along * v[i]!
+  }
+}
+
+/** `x . y` */
+export function dot(x: Float64Array, y: Float64Array): number {
+  let sum = 0
+  for (let i = 0; i < x.length; i++) sum += x[i]! * y[i]!
+  return sum
 }

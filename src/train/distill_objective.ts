@@ -3,11 +3,9 @@ import type { Over } from "../kernels/distill_sparse.ts"
 import { type Head, linearDistill } from "../kernels/linear_distill.ts"
 import { linearDistillSparse, type SparseTargets } from "../kernels/linear_distill_sparse.ts"
 import { gatherProbs, linearTopK } from "../kernels/linear_top_k.ts"
-import type { RopeTables } from "../kernels/rope.ts"
 import type { Run } from "../kernels/run.ts"
 import { rowSlice } from "../kernels/tensor.ts"
-import { forward } from "../model/gemma.ts"
-import { type Labelled, type LossInputs, type Objective, ropesOf } from "../model/loss.ts"
+import type { Labelled, Objective } from "../model/loss.ts"
 import type { Model } from "../model/model.ts"
 import type { TaughtExample, TeacherCacheInfo } from "./teacher_cache.ts"
 
@@ -33,33 +31,25 @@ export function liveObjective(
   support: Support | undefined,
   tokens: number,
 ): Created {
-  const { device } = student
+  student.device.check()
   teacher.device.check()
-  const ropes = ropesOf(device, teacher.config, tokens)
+  const passage = teacher.network.whole(tokens)
   return {
-    record(run, x, weight, inputs) {
-      const own: Head = { x, weight, softcap: student.config.finalSoftcap }
-      const other = run.on(undefined, () => teacherHead(run, teacher, ropes, inputs))
+    record(run, own, inputs) {
+      const { ids, starts, cursor } = inputs
+      const other = run.on(undefined, () => {
+        return teacher.network.head(run, passage.forward(run, ids, { cursor, starts }))
+      })
       if (!support) return linearDistill(run, own, other, inputs.targets, divergence)
       const { over } = support
       const targets = run.on(undefined, () => supportTargets(run, own, other, support, divergence.temperature))
-      return linearDistillSparse(run, x, weight, inputs.targets, targets, { ...divergence, over, softcap: own.softcap })
+      const { x, weight, softcap } = own
+      return linearDistillSparse(run, x, weight, inputs.targets, targets, { ...divergence, over, softcap })
     },
     dispose() {
-      for (const { coarse, fine } of ropes) for (const { storage } of [coarse, fine]) device.free(storage.buffer!)
+      passage.free()
     },
   }
-}
-
-function teacherHead(
-  run: Run,
-  { config, weights }: Model,
-  ropes: readonly RopeTables[],
-  { ids, starts, cursor }: LossInputs,
-): Head {
-  const states = ropes.map((rope) => ({ rope, cursor, starts }))
-  const x = forward(run, config, weights, ids, states)
-  return { x, weight: weights.head ?? weights.embedding, softcap: config.finalSoftcap }
 }
 
 function supportTargets(
@@ -84,7 +74,7 @@ export function cachedObjective(
   over: Over,
   tokens: number,
 ): Created {
-  const { device, config } = student
+  const { device } = student
   const ids = device.tensor("scratch", [tokens, k], "u32")
   const probs = device.tensor("scratch", [tokens, k])
   return {
@@ -99,10 +89,10 @@ export function cachedObjective(
       device.write(ids, hostIds)
       device.write(probs, hostProbs)
     },
-    record(run, x, weight, { targets }) {
+    record(run, { x, weight, softcap }, { targets }) {
       const T = x.shape[0]! // fewer where it is weighed what shorter rows would take
       const taught = { ids: rowSlice(ids, 0, T), probs: rowSlice(probs, 0, T) }
-      const options = { ...divergence, over, softcap: config.finalSoftcap }
+      const options = { ...divergence, over, softcap }
       return linearDistillSparse(run, x, weight, targets, taught, options)
     },
     dispose() {

@@ -1,8 +1,8 @@
-import { parseConfig } from "../model/config.ts"
+import { type ModelConfig, parseConfig } from "../model/config.ts"
 import { isObject, Keys } from "../model/keys.ts"
 import { type SafetensorsEntry, writeSafetensors } from "../model/safetensors.ts"
 import { type Folder, memoryFolder, readJson } from "../model/source.ts"
-import { type WeightSpec, weightTable } from "../model/weights.ts"
+import { isHead, type WeightSpec, weightTable } from "../model/weights.ts"
 import { createTokenizer } from "../tokenizer/tokenizer.ts"
 import { concatenate } from "./bytes.ts"
 import { expectSeed, fillNormal, type Generator, generator } from "./permutation.ts"
@@ -83,18 +83,41 @@ function entriesOf(json: Record<string, unknown>, seed: number): SafetensorsEntr
   const deviation = keys.positive("initializer_range", DEVIATION)
   const next = generator(seed)
   return weightTable(config).map((spec) => {
-    const values = initial(spec, deviation, 1 - config.normOffset, next)
-    const name = spec.field === "head" ? `${outer}${spec.name}` : `${outer}model.${spec.name}`
+    const values = initial(spec, config, deviation, next)
+    const name = isHead(spec) ? `${outer}${spec.name}` : `${outer}model.${spec.name}`
     return { name, dtype: "F32", shape: spec.shape, bytes: new Uint8Array(values.buffer) }
   })
 }
 
 /** One weight. A norm is a vector and begins as the identity; Gemma stores its distance from 1. */
-function initial({ shape }: WeightSpec, deviation: number, one: number, next: Generator): Float32Array {
+function initial(spec: WeightSpec, config: ModelConfig, deviation: number, next: Generator): Float32Array {
+  const { shape } = spec
   const values = new Float32Array(shape.reduce((product, extent) => product * extent, 1))
-  if (shape.length === 1) values.fill(one)
-  else fillNormal(values, deviation, next)
+  if (shape.length === 1) return values.fill(config.modelType === "hgrn_bit" ? 1 : 1 - config.normOffset)
+  if (config.modelType === "hgrn_bit") return initialHgrn(spec, values, config.numLayers, deviation, next)
+  fillNormal(values, deviation, next)
   return values
+}
+
+/**
+ * As the MatMul-free models began (arXiv:2406.02528 and its code): projections of the mixer Xavier-uniform with a gain of
+ * 2^-2.5, the others normal; what is added to the residual stream smaller by the root of 2 L; equal lower bounds.
+ */
+function initialHgrn(
+  { field, shape }: WeightSpec,
+  values: Float32Array,
+  layers: number,
+  deviation: number,
+  next: Generator,
+): Float32Array {
+  if (field === "lowerBounds") return values
+  const factor = /\.(mixer\.o|mlp\.down)\.weight$/.test(field) ? (2 * layers) ** -0.5 : 1
+  if (!field.includes(".mixer.")) {
+    fillNormal(values, factor * deviation, next)
+    return values
+  }
+  const bound = factor * 2 ** -2.5 * Math.sqrt(6 / (shape[0]! + shape[1]!))
+  return values.map(() => (next() / 2 ** 31 - 1) * bound)
 }
 
 async function whole(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array<ArrayBuffer>> {

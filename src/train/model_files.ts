@@ -29,12 +29,12 @@ export async function copyFiles(from: Folder, to: Store): Promise<void> {
 
 /** The weights as the checkpoint stored them, rounded to its types, to be read while they are written. */
 export function modelEntries(model: Model): SafetensorsEntry[] {
-  return [...model.variables].map(([name, variable]) => entry(model, name, variable, model.stored.get(name)!))
+  return [...model.parameters].map(([name, { variable }]) => entry(model, name, variable, model.stored.get(name)!))
 }
 
 /** The weights as they are. */
 export function weightEntries(model: Model): SafetensorsEntry[] {
-  return [...model.variables].map(([name, variable]) => entry(model, name, variable, "F32"))
+  return [...model.parameters].map(([name, { variable }]) => entry(model, name, variable, "F32"))
 }
 
 function entry({ device }: Model, name: string, variable: Variable, dtype: DType): SafetensorsEntry {

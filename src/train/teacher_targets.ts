@@ -2,7 +2,6 @@ import { linearSampleTokens, sampleTargets } from "../kernels/linear_sample_toke
 import { linearTopK } from "../kernels/linear_top_k.ts"
 import { type Plan, Run, ScratchPool } from "../kernels/run.ts"
 import type { Tensor } from "../kernels/tensor.ts"
-import { forward } from "../model/gemma.ts"
 import { freeInputs, type LossInputs, lossInputs, pack, writeInputs } from "../model/loss.ts"
 import type { Model } from "../model/model.ts"
 import { NO_LABEL } from "./examples.ts"
@@ -37,13 +36,13 @@ export class TeacherTargets {
   readonly #probs: Tensor
 
   constructor(model: Model, options: TargetOptions) {
-    const { device, config } = model
+    const { device, network } = model
     const { mode, k, context, rowsAtOnce } = options
     this.#model = model
     this.#options = options
     this.#pool = new ScratchPool(device)
     const tokens = rowsAtOnce * context
-    this.#inputs = lossInputs(device, config, tokens)
+    this.#inputs = lossInputs(device, network, tokens)
     this.#uniforms = mode === "topk" ? undefined : device.tensor("scratch", [tokens, k])
     const run = new Run(device)
     const { ids, probs } = this.#record(run)
@@ -53,15 +52,12 @@ export class TeacherTargets {
   }
 
   #record(run: Run) {
-    const { config, weights } = this.#model
+    const { network } = this.#model
     const { mode, k, temperature } = this.#options
-    const { ids, starts, cursor, ropes } = this.#inputs
-    const states = ropes.map((rope) => ({ rope, cursor, starts }))
-    const x = forward(run, config, weights, ids, states)
-    const head = weights.head ?? weights.embedding
-    const softmax = { softcap: config.finalSoftcap, temperature }
-    if (mode === "topk") return linearTopK(run, x, head, { ...softmax, k })
-    return sampleTargets(run, linearSampleTokens(run, x, head, this.#uniforms!, softmax), mode)
+    const { ids, starts, cursor, passage } = this.#inputs
+    const { x, weight, softcap } = network.head(run, passage.forward(run, ids, { cursor, starts }))
+    if (mode === "topk") return linearTopK(run, x, weight, { softcap, temperature, k })
+    return sampleTargets(run, linearSampleTokens(run, x, weight, this.#uniforms!, { softcap, temperature }), mode)
   }
 
   /**

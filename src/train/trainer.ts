@@ -16,7 +16,7 @@ import {
   writeInputs,
 } from "../model/loss.ts"
 import type { Model } from "../model/model.ts"
-import { freeVariable, type Parameter, tensorsOf } from "../model/parameter.ts"
+import { differentiated, freeVariable, type Parameter, tensorsOf } from "../model/parameter.ts"
 import type { SafetensorsEntry } from "../model/safetensors.ts"
 import type { Optimizer } from "./optimizer.ts"
 
@@ -84,7 +84,7 @@ export class Trainer {
     this.#device = device
     this.#options = options
     this.#pool = new ScratchPool(device)
-    this.#inputs = lossInputs(device, model.config, options.tokens)
+    this.#inputs = lossInputs(device, model.network, options.tokens)
     this.#dloss = device.tensor("scratch", [options.tokens])
     this.#settings = device.tensor("training", [options.optimizer.settingsSize])
     this.#trained = trainables.map((trainable) => {
@@ -226,9 +226,8 @@ export class Trainer {
   }
 
   #planEvaluation() {
-    const { config, weights } = this.#model
     const run = new Run(this.#device)
-    const loss = run.keep(sequenceLoss(run, config, weights, this.#inputs))
+    const loss = run.keep(sequenceLoss(run, this.#model.network, this.#inputs))
     return { plan: run.plan(this.#pool), loss }
   }
 
@@ -238,6 +237,7 @@ export class Trainer {
     const parts = this.#trained.flatMap(partsOf)
     const norm = run.keep(globalNorm(run, parts, { maxNorm }))
     for (const part of parts) optimizer.update(run, { ...part, settings: this.#settings, clip: norm })
+    this.#model.network.derive(run)
     return { plan: run.plan(this.#pool), norm }
   }
 
@@ -304,9 +304,7 @@ export interface TrainingBytes {
 /** GPU bytes that a trainer will take, known before any is allocated. */
 export function trainingBytes(model: Model, trainables: readonly Trainable[], options: TrainerOptions): TrainingBytes {
   const { tokens, optimizer } = options
-  const room = (n: number) => unbacked([n], "u32")
-  const { ropes, config } = model
-  const inputs = { ids: room(tokens), targets: room(tokens), starts: room(tokens), cursor: room(2), ropes }
+  const inputs = lossInputs(model.device, model.network, tokens, true)
   const trained = trainables.map((trainable) => {
     return { trainable, gradient: unbackedLike(trainable.parameter.variable), state: [], frozen: 0 }
   })
@@ -316,13 +314,13 @@ export function trainingBytes(model: Model, trainables: readonly Trainable[], op
     .flatMap((each) => tensorsOf(each.gradient))
     .reduce((sum, x) => sum + x.storage.byteLength, 0)
   const state = trained.reduce((sum, each) => sum + activeElements(each) * 4 * optimizer.state.length, 0)
-  const scratch = run.bytes + inputBytes(config, tokens) + dloss.storage.byteLength
+  const scratch = run.bytes + inputBytes(inputs) + dloss.storage.byteLength
   return { gradients, state, scratch, total: gradients + state + scratch }
 }
 
 /** The way there and back: each trained parameter's gradient is added onto its sum. */
 function recordGradients(
-  { device, config, weights }: Model,
+  { device, network }: Model,
   inputs: LossInputs,
   dloss: Tensor,
   trained: readonly Trained[],
@@ -330,8 +328,8 @@ function recordGradients(
 ): { run: Run; loss: Tensor } {
   const tape = new Tape()
   const run = new Run(device, tape)
-  const loss = run.keep(sequenceLoss(run, config, weights, inputs, { recompute, objective }))
-  const variables = trained.map(({ trainable }) => trainable.parameter.variable)
+  const loss = run.keep(sequenceLoss(run, network, inputs, { recompute, objective }))
+  const variables = trained.map(({ trainable }) => differentiated(trainable.parameter))
   tape.gradients(
     run,
     loss,

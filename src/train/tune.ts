@@ -284,7 +284,8 @@ export class Tuning implements AsyncIterable<TuneStep> {
   /** Makes the adapter, or takes it from the file, and turns it on alone. */
   async #attach(file: TrainingFile | undefined): Promise<{ adapter: Adapter; config: PeftConfig }> {
     const { model, adapters } = this.#inside
-    const { device, linears } = model
+    const { device } = model
+    const { linears } = model.network
     const settings = this.settings.adapter!
     const config = file && parsePeftConfig(file.state.adapter)
     const start = config
@@ -464,11 +465,13 @@ async function all<T>(values: AsyncIterable<T>): Promise<T[]> {
 
 /** Every weight; decay leaves norms out. */
 function allWeights(model: Model): Trainable[] {
-  return [...model.variables].map(([name, variable]) => {
-    if (variable.dtype !== "f32") {
-      throw new TypeError(`tune: ${name} is ${variable.dtype}, expected f32 to train all weights (load with dtype f32)`)
-    }
-    return { name, parameter: { variable, shape: variable.shape }, decay: variable.shape.length > 1 }
+  const fail = (name: string, dtype: string) =>
+    new TypeError(`tune: ${name} is ${dtype}, expected f32 to train all weights (load with dtype f32)`)
+  for (const name of model.packed.keys()) throw fail(name, "ternary")
+  return [...model.parameters].map(([name, parameter]) => {
+    const { dtype, shape } = parameter.variable
+    if (dtype !== "f32") throw fail(name, dtype)
+    return { name, parameter, decay: shape.length > 1 }
   })
 }
 

@@ -15,7 +15,7 @@ export function testDevice(): () => Device {
   return () => device
 }
 
-export type WeightDtype = Exclude<Dtype, "u32">
+export type WeightDtype = Extract<Dtype, "f32" | "bf16" | "f16">
 export const WEIGHT_DTYPES: readonly WeightDtype[] = ["f32", "bf16", "f16"]
 
 /** Weights as they are stored, and the numbers that they stand for. */

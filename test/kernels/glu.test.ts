@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest"
-import { glu, gluBackward } from "../../src/kernels/glu.ts"
+import { glu, gluBackward, gluHalves, gluHalvesBackward } from "../../src/kernels/glu.ts"
 import { Run } from "../../src/kernels/run.ts"
 import type { Tensor } from "../../src/kernels/tensor.ts"
 import { expectClose } from "../helpers/compare.ts"
@@ -34,7 +34,7 @@ describe.each(["gelu_tanh", "silu"] as const)("glu %s", (activation) => {
   })
 
   test("is right from the smallest to the largest inputs, and never NaN", async () => {
-    const sizes = [0, 1e-20, 1e-5, 0.1, 1, 5, 6, 8, 10, 20, 50, 87, 89, 100, 200, 1000, 1e4]
+    const sizes = [0, 1e-20, 1e-5, 0.1, 1, 5, 6, 8, 10, 20, 50, 79, 81, 87, 89, 100, 200, 1000, 1e4, 1e20, 3e38]
     for (const size of sizes) {
       const gate = Float32Array.of(size, -size, size * 0.9, -size * 0.9)
       const up = Float32Array.of(1, 1, -1, 0.5)
@@ -114,6 +114,65 @@ describe.each(["gelu_tanh", "silu"] as const)("glu %s, backward", (activation) =
     const x = run.empty([2, 8])
     expect(() => gluBackward(run, x, x, run.empty([2, 4]), activation)).toThrow(
       new RangeError("gluBackward: dy is [2, 4], expected [2, 8]"),
+    )
+  })
+})
+
+describe.each(["gelu_tanh", "silu"] as const)("gluHalves %s", (activation) => {
+  const device = testDevice()
+  const shapes = [
+    [1, 4],
+    [5, 12],
+    [33, 172],
+    [3, 2816],
+  ] as const
+
+  test.each(shapes)("equals its definition for [%i, 2 * %i], and so does its gradient", async (T, F) => {
+    const [x, dy] = [uniform(2 * T * F, 1, 4), uniform(T * F, 2)]
+    const [input, output] = [tensor(device(), [T, 2 * F], x), tensor(device(), [T, F], dy)]
+    const what = `gluHalves ${activation} [${T}, ${F}]`
+    const y = await compute(device(), (run) => gluHalves(run, input, activation))
+    expectClose(y, reference.gluHalves(x, F, activation), { relative: 1e-6 }, { what })
+    const [dx] = await gradients(device(), (run) => gluHalves(run, input, activation), output, [input])
+    const expected = reference.gluHalvesBackward(x, F, dy, activation)
+    expectClose(dx!, expected, { relative: 1e-6 }, { what: `${what}, dx` })
+    const f = (x: Float64Array) => reference.gluHalves(x, F, activation)
+    expectSlope(dx!, { f, x, dy }, 1e-6, { what: `${what}, dx` })
+  })
+
+  test("gives what glu gives of the two halves, to the bit", async () => {
+    const [T, F] = [3, 172]
+    const halves = [uniform(T * F, 1, 6), uniform(T * F, 2)] as const
+    const x = new Float32Array(2 * T * F)
+    for (let t = 0; t < T; t++) {
+      halves.forEach((half, i) => {
+        x.set(half.subarray(t * F, (t + 1) * F), (2 * t + i) * F)
+      })
+    }
+    const [gate, up] = [tensor(device(), [T, F], halves[0]), tensor(device(), [T, F], halves[1])]
+    const whole = tensor(device(), [T, 2 * F], x)
+    const apart = await compute(device(), (run) => glu(run, gate, up, activation))
+    expect(await compute(device(), (run) => gluHalves(run, whole, activation))).toEqual(apart)
+  })
+
+  test("leaves no element out where there are more workgroups than one dimension has", async () => {
+    const [T, F] = [8192, 2048] // as many as one binding holds
+    const row = uniform(2 * F, 4)
+    const x = tensor(device(), [T, 2 * F], repeat(row, 2 * T * F))
+    const y = await compute(device(), (run) => gluHalves(run, x, activation))
+    const first = y.slice(0, F)
+    expectClose(first, reference.gluHalves(row, F, activation), { relative: 1e-6 }, { what: "gluHalves row" })
+    expect(Buffer.compare(Buffer.from(y.buffer), Buffer.from(repeat(first, T * F).buffer))).toBe(0)
+    free(device(), x)
+  })
+
+  test("refuses rows that are not two halves of whole fours, and dy of another shape", () => {
+    const run = new Run(device())
+    expect(() => gluHalves(run, run.empty([2, 12]), activation)).toThrow(
+      new RangeError("gluHalves: x has rows of 12, expected a multiple of 8"),
+    )
+    expect(() => gluHalvesBackward(run, run.empty([2, 8]), run.empty([2, 8]), activation)).toThrow(
+      new RangeError("gluHalvesBackward: dy is [2, 8], expected [2, 4]"),
     )
   })
 })

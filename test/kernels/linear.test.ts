@@ -1,7 +1,10 @@
 import { describe, expect, test } from "vitest"
+import { bitNorm } from "../../src/kernels/bit_norm.ts"
+import { dequantize } from "../../src/kernels/dequantize.ts"
 import { embed } from "../../src/kernels/embed.ts"
 import { linear, linearBackwardInput, linearBackwardWeight } from "../../src/kernels/linear.ts"
 import { Run } from "../../src/kernels/run.ts"
+import { ternarize } from "../../src/kernels/ternarize.ts"
 import { expectClose } from "../helpers/compare.ts"
 import { openTestDevice } from "../helpers/device.ts"
 import { expectSlope, gradients, readAll } from "../helpers/gradients.ts"
@@ -9,6 +12,7 @@ import {
   compute,
   free,
   matrix,
+  random,
   stand,
   tensor,
   testDevice,
@@ -16,7 +20,10 @@ import {
   WEIGHT_DTYPES,
   weights,
 } from "../helpers/kernels.ts"
+import { int8Tensor, ternaryMatrix, trits } from "../helpers/ternary.ts"
+import * as bit from "../reference/bit_linear.ts"
 import * as reference from "../reference/linear.ts"
+import { int8Rows } from "../reference/ternary.ts"
 import { bf16 } from "../reference/weights.ts"
 
 describe("linear and linear_vector", () => {
@@ -235,6 +242,142 @@ describe("linear, backward", () => {
     const into = { dweight: w, firstRow: 2, add: false }
     expect(() => linearBackwardWeight(run, run.empty([2, 2]), run.empty([2, 8]), into)).toThrow(
       new RangeError("linearBackwardWeight: dweight is [3, 8], expected [4, 8]"),
+    )
+  })
+})
+
+describe("linear with ternary weights", () => {
+  const device = testDevice()
+  const eps = 1e-6
+
+  /** Random codes, the first row's all at an end of the range, and what they stand for. */
+  function int8(T: number, C: number) {
+    const next = random(7)
+    const codes = Int8Array.from({ length: T * C }, (_, i) => (i < C ? -128 : Math.floor(next() * 256) - 128))
+    const scales = Array.from({ length: T }, () => Math.fround(next() * 0.1 + 0.001))
+    return { codes, scales, values: Float64Array.from(codes, (code, i) => code * scales[Math.floor(i / C)]!) }
+  }
+
+  const shapes = [1, 2, 7, 64, 65].flatMap((T) =>
+    [
+      [64, 1],
+      [64, 257],
+      [96, 33],
+      [1024, 66],
+      [2816, 39],
+    ].map(([C, N]) => [T, C!, N!] as const),
+  )
+
+  test.each(shapes)("multiplies f32 and int8 rows for T = %i, C = %i, N = %i", async (T, C, N) => {
+    const x = uniform(T * C, 1)
+    const codes = int8(T, C)
+    const weight = trits(N * C, 2)
+    const w = ternaryMatrix(device(), [N, C], weight)
+    const input = tensor(device(), [T, C], x)
+    const y = await compute(device(), (run) => linear(run, input, w))
+    expectClose(y, reference.linear(x, weight.values, C), { relative: 6e-6 }, { what: `linear ternary C ${C}` })
+    const q = int8Tensor(device(), [T, C], codes.codes, codes.scales)
+    const exact = await compute(device(), (run) => linear(run, q, w))
+    const expected = reference.linear(codes.values, weight.values, C)
+    expectClose(exact, expected, { relative: 1e-6 }, { what: `linear int8 C ${C}` })
+    const floats = await compute(device(), (run) => linear(run, dequantize(run, q), w))
+    expectClose(exact, floats, { relative: 6e-6 }, { what: `linear int8, both ways, C ${C}` })
+    free(device(), w, q, input)
+  })
+
+  test.each([1, 5])("keeps sums of the largest codes exact (T = %i)", async (T) => {
+    const [C, N] = [6912, 9]
+    const codes = new Int8Array(T * C).fill(-128)
+    const all = new Int8Array(N * C).map((_, i) => [1, -1, 0][Math.floor(i / C) % 3]!)
+    const q = int8Tensor(
+      device(),
+      [T, C],
+      codes,
+      Array.from({ length: T }, () => 1),
+    )
+    const w = ternaryMatrix(device(), [N, C], { trits: all, scale: 1, values: new Float64Array(0) })
+    const y = await compute(device(), (run) => linear(run, q, w))
+    expect([...y]).toEqual(Array.from({ length: T * N }, (_, i) => [-128 * C, 128 * C, 0][i % 3]!))
+  })
+
+  test.each([1, 5])("multiplies a matrix in parts, each into its own columns (T = %i)", async (T) => {
+    const [C, N] = [96, 37]
+    const codes = int8(T, C)
+    const weight = trits(N * C, 4)
+    const q = int8Tensor(device(), [T, C], codes.codes, codes.scales)
+    const expected = reference.linear(codes.values, weight.values, C)
+    for (const rows of [1, 5, 8, 33, 36]) {
+      const w = ternaryMatrix(device(), [N, C], weight, rows)
+      const y = await compute(device(), (run) => linear(run, q, w))
+      expectClose(y, expected, { relative: 1e-6 }, { what: `linear int8 parts of ${rows}` })
+      const floats = await compute(device(), (run) => linear(run, dequantize(run, q), w))
+      expectClose(floats, expected, { relative: 2e-6 }, { what: `linear ternary parts of ${rows}` })
+    }
+  })
+
+  test.each([
+    [1, 64, 33],
+    [7, 96, 130],
+    [65, 1024, 20],
+  ])("is with norm and rounding a BitLinear, and so are its gradients, T = %i, C = %i, N = %i", async (T, C, N) => {
+    const [x, norm, dy] = [uniform(T * C, 1), uniform(C, 2), uniform(T * N, 3)]
+    const weight = weights(N * C, 4, "f32")
+    const [input, g, output] = [tensor(device(), [T, C], x), tensor(device(), [C], norm), tensor(device(), [T, N], dy)]
+    const w = ternaryMatrix(device(), [N, C], trits(N * C, 5), 19)
+    const round = new Run(device())
+    ternarize(round, matrix(device(), [N, C], weight), w)
+    const whole = (run: Run) => linear(run, bitNorm(run, input, g, { eps }), w)
+    await readAll(device(), round, [w])
+    const y = await compute(device(), whole)
+    const memory = await compute(device(), (run) => bitNorm(run, input, g, { eps }))
+    const { values } = int8Rows(memory.buffer, C)
+    const ternary = bit.ternarize(weight.values).values
+    // Codes may differ where rounding is on an edge: those of the device say what the product has to be.
+    const what = `BitLinear C ${C}`
+    expectClose(y, reference.linear(values, ternary, C), { relative: 2e-6 }, { what })
+    const near = bit.bitNorm(x, norm, eps).scales.reduce((most, scale) => Math.max(most, scale), 0)
+    const scale = bit.ternarize(weight.values).scale
+    expectClose(y, bit.bitLinear(x, norm, weight.values, eps), { absolute: 2 * near * scale, relative: 2e-6 }, { what })
+
+    const [dx, dnorm, dweight] = await gradients(device(), whole, output, [input, g, w])
+    const expected = bit.bitLinearBackward(x, norm, weight.values, dy, eps)
+    expectClose(dx!, expected.dx, { relative: 6e-6 }, { what: `${what}, dx` })
+    expectClose(dnorm!, expected.dnorm, { relative: 6e-6 }, { what: `${what}, dnorm` })
+    const ofX = { f: (x: Float64Array) => bit.smoothBitLinear(x, norm, ternary, eps), x, dy }
+    expectSlope(dx!, ofX, 2e-6, { what: `${what}, dx` })
+    const ofNorm = { f: (norm: Float64Array) => bit.smoothBitLinear(x, norm, ternary, eps), x: norm, dy }
+    expectSlope(dnorm!, ofNorm, 2e-6, { what: `${what}, dnorm` })
+    const exact = reference.linearBackwardWeight(dy, values, C) // dy^T times what the codes stand for
+    expectClose(dweight!, exact, { relative: 6e-6 }, { what: `${what}, dweight` })
+    free(device(), input, g, output, w)
+  })
+
+  test("is zero and no NaN for rows of zeros and for weights of zeros", async () => {
+    const [T, C, N] = [3, 64, 5]
+    const [input, g] = [device().tensor("weights", [T, C]), tensor(device(), [C], uniform(C, 1))]
+    const dy = tensor(device(), [T, N], uniform(T * N, 2))
+    const zeros = { trits: new Int8Array(N * C), scale: 1e-5, values: new Float64Array(N * C) }
+    for (const weight of [trits(N * C, 3), zeros]) {
+      const w = ternaryMatrix(device(), [N, C], weight)
+      const build = (run: Run) => linear(run, bitNorm(run, input, g, { eps }), w)
+      expect(await compute(device(), build)).toEqual(new Float32Array(T * N))
+      const [dx, dnorm, dweight] = await gradients(device(), build, dy, [input, g, w])
+      const expected = reference.linearBackwardInput(uniform(T * N, 2), weight.values, C)
+      const scaled = expected.map((value, i) => (value * uniform(C, 1)[i % C]!) / Math.sqrt(eps))
+      expectClose(dx!, scaled, { relative: 2e-6 }, { what: "linear of zeros, dx" })
+      expect(dnorm).toEqual(new Float32Array(C))
+      expect(dweight).toEqual(new Float32Array(N * C))
+    }
+  })
+
+  test("refuses int8 rows for other weights, and rows of other types", () => {
+    const run = new Run(device())
+    const w = matrix(device(), [4, 64], weights(256, 1, "bf16"))
+    expect(() => linear(run, run.empty([2, 64], "int8"), w)).toThrow(
+      new TypeError("linear: weight is bf16, expected ternary for an int8 x"),
+    )
+    expect(() => linear(run, run.empty([2, 64], "bf16"), w)).toThrow(
+      new TypeError("linear: x is bf16, expected f32 or int8"),
     )
   })
 })

@@ -21,18 +21,19 @@ import {
   type Weights,
   weights,
 } from "../helpers/kernels.ts"
+import { ternaryMatrix, trits } from "../helpers/ternary.ts"
 import * as reference from "../reference/linear_cross_entropy.ts"
 
-interface Case {
+interface Case<W = Pick<Weights, "values">> {
   readonly x: Float32Array<ArrayBuffer>
-  readonly weight: Weights
+  readonly weight: W
   readonly targets: Uint32Array<ArrayBuffer>
   readonly dloss: Float32Array<ArrayBuffer>
   readonly softcap: number | null
 }
 
 /** Logits of a few units, every fourth target ignored, the first and the last token among the others. */
-function sample([T, C, V]: readonly [number, number, number], softcap: number | null, dtype: Weights["dtype"]): Case {
+function sample([T, C, V]: readonly [number, number, number], softcap: number | null, dtype: Weights["dtype"]): Case<Weights> {
   const next = random(4)
   const targets = Uint32Array.from({ length: T }, (_, t) =>
     t % 4 === 3 ? IGNORED : t === 1 ? 0 : t === 2 ? V - 1 : Math.floor(next() * V),
@@ -92,8 +93,8 @@ describe("linearCrossEntropy", () => {
     async (dtype) => {
       const small = await openTestDevice({ limits: "default" })
       for (const [T, C, V, rows, gradientRows] of [
-        [33, 4, 300, 300, 264], // blocks of 32 rows
-        [5, 4, 300, 300, 130], // of 96
+        [16, 4, 300, 300, 264], // blocks of 64 rows
+        [5, 4, 300, 300, 170], // of 128
         [5, 12, 301, 101, 77],
         [3, 172, 130, 67, 5],
         [1, 12, 301, 150, 14],
@@ -147,6 +148,26 @@ describe("linearCrossEntropy", () => {
     }
     expect([dispatches([]), dispatches([input]), dispatches([w]), dispatches([input, w])]).toEqual([2, 5, 5, 6])
   })
+
+  test.each([
+    [1, 64, 300, 300],
+    [5, 96, 301, 101],
+    [33, 64, 257, 257],
+  ] as const)(
+    "and its gradients are the definition's for a ternary table, T = %i, C = %i, V = %i, parts of %i",
+    async (T, C, V, rows) => {
+      const small = await openTestDevice({ limits: "default" })
+      const table = trits(V * C, 2, 0.08)
+      for (const softcap of [null, 30]) {
+        const each = { ...sample([T, C, V], softcap, "f32"), weight: table }
+        Object.assign(small, { maxBinding: 2 ** 27 })
+        const w = ternaryMatrix(small, [V, C], table, rows)
+        Object.assign(small, { maxBinding: T * C * 4 }) // room for logits of blocks of 64 rows
+        await check(small, each, w, `linear ce ternary C ${C} V ${V} cap ${softcap}`)
+      }
+      small.dispose()
+    },
+  )
 
   describe("for a vocabulary of 262,144", () => {
     const [C, V] = [64, 262_144]

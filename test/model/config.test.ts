@@ -1,9 +1,11 @@
 import { describe, expect, test } from "vitest"
-import { type ConfigOptions, embeddingScaleFor, parseConfig, parseGenerationConfig } from "../../src/model/config.ts"
+import { type ConfigOptions, parseConfig, parseGenerationConfig } from "../../src/model/config.ts"
+import { embeddingScaleFor } from "../../src/model/transformer_config.ts"
+import { transformer } from "../helpers/transformer.ts"
 import { fixtureJson } from "./fixture_folders.ts"
 import { config4B, gemma3Sizes, sparseConfig } from "./gemma3_sizes.ts"
 
-const parse = (json: unknown, options?: ConfigOptions) => parseConfig(json, "config.json", options)
+const parse = (json: unknown, options?: ConfigOptions) => transformer(parseConfig(json, "config.json", options))
 const gemma3 = fixtureJson("gemma-configs/gemma-3-1b-it.config.json")
 const gemma2 = fixtureJson("goldens/tiny-gemma2/config.json")
 const gemma1 = fixtureJson("goldens/tiny-gemma1/config.json")

@@ -1,4 +1,5 @@
 import { parseConfig } from "../../src/model/config.ts"
+import { transformer } from "../helpers/transformer.ts"
 import { fixtureJson } from "./fixture_folders.ts"
 
 /** A multimodal config whose text part is as sparse as the published ones. */
@@ -42,10 +43,10 @@ export const config27B = sparseConfig({
 export function gemma3Sizes() {
   const name = "config.json"
   return {
-    "270M": parseConfig(fixtureJson("gemma-configs/gemma-3-270m.config.json"), name),
-    "1B": parseConfig(fixtureJson("gemma-configs/gemma-3-1b-it.config.json"), name),
-    "4B": parseConfig(config4B, name),
-    "12B": parseConfig(config12B, name),
-    "27B": parseConfig(config27B, name),
+    "270M": transformer(parseConfig(fixtureJson("gemma-configs/gemma-3-270m.config.json"), name)),
+    "1B": transformer(parseConfig(fixtureJson("gemma-configs/gemma-3-1b-it.config.json"), name)),
+    "4B": transformer(parseConfig(config4B, name)),
+    "12B": transformer(parseConfig(config12B, name)),
+    "27B": transformer(parseConfig(config27B, name)),
   }
 }

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from "vitest"
-import { kvCacheBytes, type LanguageModel, type LoadOptions, load } from "../../src/index.ts"
+import { cacheBytes, type LanguageModel, type LoadOptions, load } from "../../src/index.ts"
 import type { Folder } from "../../src/model/source.ts"
 import { expectClose } from "../helpers/compare.ts"
 import { testDeviceKind } from "../helpers/device.ts"
@@ -45,7 +45,7 @@ describe("the cache", () => {
 
   test("holds a linear cache for global layers, a ring of window and chunk for local ones", async () => {
     const lm = await open(fixture("goldens/tiny-gemma3"), { chunk: 32, context: 512 })
-    expect(lm.memory.cache).toBe(kvCacheBytes(lm.config, 512, { chunk: 32, bytesPerElement: 4 }))
+    expect(lm.memory.cache).toBe(cacheBytes(lm.config, 512, { chunk: 32, bytesPerElement: 4 }))
     expect(lm.memory.cache).toBe(2 * 32 * 4 * (1 * 512 + 7 * (16 + 32)))
   })
 

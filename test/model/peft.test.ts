@@ -332,7 +332,7 @@ describe("targetModules", () => {
 
 function tinyConfig() {
   const config = { hiddenSize: 64, vocabSize: 320, intermediateSize: 128, numHeads: 4, numKvHeads: 1, headDim: 32 }
-  return { ...config, layers: [0, 1, 2] } as unknown as Parameters<typeof linearModules>[0]
+  return { ...config, numLayers: 3 } as unknown as Parameters<typeof linearModules>[0]
 }
 
 const basic = parsePeftConfig({ peft_type: "LORA" })

@@ -38,3 +38,31 @@ function siluSlope(x: number): number {
   const [s, rest] = [1 / (1 + Math.exp(-x)), 1 / (1 + Math.exp(x))]
   return s + x * s * rest
 }
+
+/** `act(x[t, f]) * x[t, F + f]`, x `[T, 2 F]`. */
+export function gluHalves(x: ArrayLike<number>, F: number, activation: "gelu_tanh" | "silu"): Float64Array {
+  const y = new Float64Array(x.length / 2)
+  const act = activation === "silu" ? silu : geluTanh
+  for (let row = 0; row < y.length; row += F) {
+    for (let f = 0; f < F; f++) y[row + f] = act(x[2 * row + f]!) * x[2 * row + F + f]!
+  }
+  return y
+}
+
+/** Gradient of `sum(gluHalves(x) * dy)`. */
+export function gluHalvesBackward(
+  x: ArrayLike<number>,
+  F: number,
+  dy: ArrayLike<number>,
+  activation: "gelu_tanh" | "silu",
+): Float64Array {
+  const dx = new Float64Array(x.length)
+  const [act, slope] = activation === "silu" ? [silu, siluSlope] : [geluTanh, geluTanhSlope]
+  for (let row = 0; row < dy.length; row += F) {
+    for (let f = 0; f < F; f++) {
+      dx[2 * row + f] = dy[row + f]! * x[2 * row + F + f]! * slope(x[2 * row + f]!)
+      dx[2 * row + F + f] = dy[row + f]! * act(x[2 * row + f]!)
+    }
+  }
+  return dx
+}

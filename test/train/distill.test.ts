@@ -279,9 +279,7 @@ describe("liveObjective", () => {
     const student = await openModel(await randomCheckpoint({}, 1))
     const teacher = await openModel(await randomCheckpoint({ hidden_size: 48 }, 2), student)
     const [one, two] = [internals(student).model, internals(teacher).model]
-    const trainables = [...one.variables].map(([name, variable]) => {
-      return { name, parameter: { variable, shape: variable.shape }, decay: false }
-    })
+    const trainables = [...one.parameters].map(([name, parameter]) => ({ name, parameter, decay: false }))
     /** Loss and norm of the gradient; the weights stay as they are. */
     const stepWith = async (kind: Distill["kind"], support?: Support) => {
       const divergence = { kind, beta: 0.3, temperature: 1.5, mix: 0.8, hinton: true }

@@ -28,9 +28,7 @@ describe("Trainer", () => {
 
   /** Every weight of the model, decay included, as the goldens have it. */
   function everything(model: Model): Trainable[] {
-    return [...model.variables].map(([name, variable]) => {
-      return { name, parameter: { variable, shape: variable.shape }, decay: true }
-    })
+    return [...model.parameters].map(([name, parameter]) => ({ name, parameter, decay: true }))
   }
 
   function batches(name: string): { ids: number[]; labels: number[] }[] {
@@ -105,7 +103,7 @@ describe("Trainer", () => {
     async function attach(model: Model, change: (factors: AdapterFactors, path: string) => AdapterFactors = (x) => x) {
       const { modules } = await readAdapter(pathFolder(fixture(`goldens/${name}/adapter`)))
       const factors = new Map([...modules].map(([path, module]) => [path, change(module, path)]))
-      const adapter = uploadAdapter(model.device, model.linears, factors)
+      const adapter = uploadAdapter(model.device, model.network.linears, factors)
       model.adapt(new Map([...adapter].map(([path, { layer }]) => [path, [layer]])))
       return [...adapter].flatMap(([path, { parameters }]) =>
         [...parameters].map(([key, parameter]): Trainable => {

@@ -1,0 +1,58 @@
+import type { Head } from "../kernels/linear_distill.ts"
+import type { Run } from "../kernels/run.ts"
+import type { Tensor } from "../kernels/tensor.ts"
+import type { Linear } from "./linear.ts"
+
+/** Where tokens stand. */
+export interface Place {
+  /** `[2]`, u32: the position of the first token, and a count that networks do not use. */
+  readonly cursor: Tensor
+  /** `[T]`, u32: where each token's own sequence begins, if several lie packed behind one another. */
+  readonly starts?: Tensor | undefined
+}
+
+export interface ForwardOptions {
+  /** Sees the residual stream: the embedding, then the output of each layer. */
+  readonly onState?: (x: Tensor) => void
+  /** On a tape: keep only what goes from layer to layer, and record the rest again for the backward pass. */
+  readonly recompute?: boolean | undefined
+}
+
+/** A way for tokens through a network, with what it keeps of them: caches of keys and values, a recurrence's states. */
+export interface Passage {
+  /**
+   * Records the model up to its head.
+   *
+   * @param ids `[T]`, u32
+   * @returns   `[T, C]` after the final norm
+   */
+  forward(run: Run, ids: Tensor, place: Place, options?: ForwardOptions): Tensor
+  /** What it holds on the GPU, or would. */
+  readonly byteLength: number
+  /** Gives that back. */
+  free(): void
+}
+
+/** What a family of models computes, over the weights of one. */
+export interface Network {
+  /** Linear layers that adapters may sit on, by the checkpoint's names without `.weight`. */
+  readonly linears: ReadonlyMap<string, Linear>
+  /**
+   * A passage for sequences that go through piece by piece.
+   *
+   * @param context positions that it holds
+   * @param chunk   tokens that go through at once
+   */
+  inPieces(context: number, chunk: number): Passage
+  /**
+   * A passage for sequences that go through whole, T tokens in all, as in training.
+   *
+   * @param T     at most as many
+   * @param empty without memory: to record what is only weighed
+   */
+  whole(T: number, empty?: boolean): Passage
+  /** What logits are made of: normed hidden states `[T, C]`, the matrix that they are multiplied by, and a cap. */
+  head(run: Run, x: Tensor): Head
+  /** Records anew what is derived from weights, as must be done after they change. */
+  derive(run: Run): void
+}
