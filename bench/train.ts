@@ -1,6 +1,8 @@
 // Training runs whose figures docs/training.md quotes; each appends a row to bench/results/training.jsonl. Usage:
 //   npm run bench:train -- curve --data tinystories_sample.jsonl.gz [--seed 0]     storyteller's shape from scratch
 //   npm run bench:train -- tune --data fairytaleqa.jsonl.gz --method lora|lamda [--rank 16] [--rate 1e-3] [--steps 150]
+//   npm run bench:train -- family --data tinystories_sample.jsonl.gz --family hgrn_bit|gemma3_text [--rate 4e-3]
+//                                                                                  two families of 2.6 million parameters from scratch
 //   npm run bench:train -- 270m                                                    LoRA on Gemma 3 270M's shape
 // A run with --store DIR goes on from there when it was stopped. Add --device auto|gpu|software|lavapipe|swiftshader, and --out FILE.svg for the loss curve.
 import { existsSync } from "node:fs"
@@ -22,6 +24,7 @@ import {
   type Tuning,
   tune,
 } from "../src/index.ts"
+import { unpackRow } from "../src/kernels/ternary.ts"
 import { pathFolder } from "../src/platform/node_files.ts"
 import { internals } from "../src/session.ts"
 import { lossCurveSvg } from "../src/train/curve.ts"
@@ -37,6 +40,7 @@ const { values, positionals } = parseArgs({
     device: { type: "string", default: "auto" },
     data: { type: "string" },
     seed: { type: "string", default: "0" },
+    family: { type: "string", default: "hgrn_bit" },
     method: { type: "string", default: "lora" },
     rank: { type: "string", default: "16" },
     rate: { type: "string", default: "1e-3" },
@@ -57,6 +61,7 @@ async function dataset(path = values.data) {
 const TITLES = {
   curve: "storyteller's shape from random weights",
   tune: `storyteller on fairy tales, ${values.method}`,
+  family: `${values.family}, 2.6 million parameters, from random weights`,
   "270m": "Gemma 3 270M's shape",
 }
 
@@ -147,6 +152,85 @@ async function curve() {
   return { run: "curve", device: description, seed, lastFiftySteps: mean(last), heldOut, seconds }
 }
 
+const TINY = { vocab_size: 4096, bos_token_id: 2, eos_token_id: 1, pad_token_id: 0, rms_norm_eps: 1e-6 }
+
+/** 2.6 million parameters each, with storyteller's tokenizer. */
+const FAMILIES: Readonly<Record<string, object>> = {
+  hgrn_bit: { ...TINY, model_type: "hgrn_bit", hidden_size: 128, num_hidden_layers: 6, hidden_ratio: 4 },
+  gemma3_text: {
+    ...TINY,
+    model_type: "gemma3_text",
+    hidden_size: 192,
+    intermediate_size: 576,
+    num_hidden_layers: 4,
+    num_attention_heads: 4,
+    num_key_value_heads: 1,
+    head_dim: 64,
+    query_pre_attn_scalar: 64,
+    sliding_window: 64,
+    layer_types: ["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"],
+    max_position_embeddings: 2048,
+  },
+}
+
+/** A thousand steps on the same rows in the same order, whatever the family. */
+async function family() {
+  const tokenizer = pathFolder(fileURLToPath(new URL("../weights/storyteller", import.meta.url)))
+  const folder = await randomCheckpoint(FAMILIES[values.family]!, { seed, tokenizer })
+  await tokenizer.close?.()
+  const lm = await load(folder, { device, context: 64, dtype: "f32" })
+  const options: TuneOptions = {
+    method: "full",
+    steps: Number(values.steps ?? 1000),
+    batch: 4,
+    context: 128,
+    rate: Number(values.rate),
+    warmup: 50,
+    schedule: "cosine",
+    betas: [0.9, 0.95],
+    maxNorm: 1,
+    packing: "stream",
+    heldOut: 32,
+    evaluateEvery: 100,
+    seed,
+    ...kept(),
+  }
+  const before = await shareOfZeros(lm)
+  const { curve, seconds } = await follow(tune(lm, await dataset(), options))
+  const result = {
+    run: "family",
+    family: values.family,
+    device: lm.device.description,
+    parameters: lm.parameters.total,
+    rate: options.rate,
+    seed,
+    lastFiftySteps: mean(curve.slice(-50).map(({ loss }) => loss!)),
+    heldOut: heldOutOf(curve),
+    zeros: { before, after: await shareOfZeros(lm) },
+    seconds,
+  }
+  await lm.dispose()
+  return result
+}
+
+/** Which share of ternary weights is 0. */
+async function shareOfZeros(lm: LanguageModel): Promise<number | undefined> {
+  const { device, parameters } = internals(lm).model
+  let [zeros, all] = [0, 0]
+  for (const { derived } of parameters.values()) {
+    for (const { tensor } of derived?.parts ?? []) {
+      const words = derived!.shape[1] / 16 + 1
+      const rows = new Uint32Array(await device.read(tensor))
+      for (let row = 0; row < rows.length; row += words) {
+        const { trits } = unpackRow(rows.subarray(row, row + words))
+        zeros += trits.reduce((sum, trit) => sum + +(trit === 0), 0)
+        all += trits.length
+      }
+    }
+  }
+  return all > 0 ? zeros / all : undefined
+}
+
 /** An adapter on storyteller. */
 async function adapter() {
   const lm = await load(undefined, { device, context: 64 })
@@ -226,7 +310,7 @@ async function large() {
   }
 }
 
-const runs = { curve, tune: adapter, "270m": large }
+const runs = { curve, family, tune: adapter, "270m": large }
 const run = runs[positionals[0] as keyof typeof runs]
 if (!run) throw new RangeError(`run: is ${positionals[0]}, expected one of ${Object.keys(runs).join(", ")}`)
 const row = { date: new Date().toISOString(), commit: commit(), cpu: cpus()[0]?.model, ...(await run()) }

@@ -109,9 +109,17 @@ interface Texts {
 }
 
 async function readTexts({ calibrate, evaluate }: Flags): Promise<Texts> {
-  const calibration = calibrate === undefined ? undefined : await readTextFile(calibrate)
-  const evaluation = evaluate === undefined ? undefined : await readTextFile(evaluate)
-  return { calibration, evaluation: evaluation ?? calibration?.split("\n").slice(0, FEW).join("\n") }
+  const calibration = await readSome("--calibrate", calibrate)
+  const evaluation = await readSome("--evaluate", evaluate)
+  const lines = calibration?.split("\n").filter((line) => line.trim() !== "")
+  return { calibration, evaluation: evaluation ?? lines?.slice(0, FEW).join("\n") }
+}
+
+async function readSome(flag: string, path: string | undefined): Promise<string | undefined> {
+  if (path === undefined) return undefined
+  const text = await readTextFile(path)
+  if (text.trim() === "") throw new RangeError(`${flag}: text is empty, expected some`)
+  return text
 }
 
 async function measured(flags: Flags, { calibration, evaluation }: Texts, signal: AbortSignal): Promise<Measured> {
@@ -174,7 +182,6 @@ async function perplexityOf(lm: LanguageModel, text: string): Promise<number> {
 
 /** A text of any length, in pieces of at most the context, each behind a begin token if the text has one. */
 function pieces(lm: LanguageModel, flag: string, text: string): number[][] {
-  if (text === "") throw new RangeError(`${flag}: text is empty, expected some`)
   const ids = lm.encode(text)
   const begin = ids.slice(0, ids[0] === lm.tokenizer?.bos ? 1 : 0)
   const size = lm.context - begin.length

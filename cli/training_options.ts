@@ -24,6 +24,7 @@ export interface TrainingFlags {
   readonly warmup?: number
   readonly optimizer?: "adamw" | "sgd"
   readonly weightDecay?: number
+  readonly productDecay?: number
   readonly beta1?: number
   readonly beta2?: number
   readonly momentum?: number
@@ -153,6 +154,11 @@ export function addOptimizationOptions(command: Command, defaults: TrainingDefau
     .option("--warmup <n>", `updates until the rate is reached (default: ${warmup})`, whole("--warmup", 0))
     .option("--optimizer <name>", "adamw or sgd (default: adamw)", oneOf("--optimizer", ["adamw", "sgd"]))
     .option("--weight-decay <d>", `of all but norms (default: ${weightDecay})`, fromZero("--weight-decay"))
+    .option(
+      "--product-decay <d>",
+      "of the products of low-rank layers' factors, instead of a weight decay of each (default: 0)",
+      fromZero("--product-decay"),
+    )
     .option("--beta1 <b>", "of adamw (default: 0.9)", beta("--beta1"))
     .option("--beta2 <b>", `of adamw (default: ${beta2})`, beta("--beta2"))
     .option("--momentum <m>", "of sgd (default: 0.9)", beta("--momentum"))
@@ -190,13 +196,25 @@ export function addTrainingJsonOption(command: Command): Command {
 export function tuneOptions(flags: TrainingFlags & MethodFlags): TuneOptions {
   expectUseful(flags)
   const { method, rank, alpha, targets, rankPattern, alphaPattern, rslora, dora, init, eta, spectrum } = flags
-  const { steps, batch, context, rowsAtOnce, recompute, schedule, warmup, optimizer, weightDecay, momentum } = flags
+  const {
+    steps,
+    batch,
+    context,
+    rowsAtOnce,
+    recompute,
+    schedule,
+    warmup,
+    optimizer,
+    weightDecay,
+    momentum,
+    productDecay,
+  } = flags
   const { seed, packing, shuffle, heldOutFrom, skipBad, evaluateEvery, saveEvery, memoryLimit } = flags
   const { lr: rate, clip: maxNorm, beta1 = 0.9, beta2 = 0.999 } = flags
   return {
     ...{ method, rank, alpha, targets, rankPattern, alphaPattern, rslora, dora, init, eta, spectrum },
     ...{ steps, batch, context, rowsAtOnce, recompute, rate, schedule, warmup, optimizer, weightDecay, momentum },
-    ...{ betas: [beta1, beta2], maxNorm, seed, packing, shuffle, heldOutFrom, skipBad },
+    ...{ productDecay, betas: [beta1, beta2], maxNorm, seed, packing, shuffle, heldOutFrom, skipBad },
     ...{ evaluateEvery, saveEvery, memoryLimit },
   }
 }

@@ -38,7 +38,8 @@ fn products(words: vec4<u32>, even: vec4<u32>, odd: vec4<u32>) -> vec4<u32> {
 }
 
 fn store(row: u32, sums: vec4<i32>, scales: vec4<u32>) {
-  let values = vec4<f32>(sums - bitcast<i32>(x[params.C4 + 1u])) * (bitcast<f32>(x[params.C4]) * bitcast<vec4<f32>>(scales));
+  let codes = bitcast<i32>(x[params.C4 + 1u]);
+  let values = vec4<f32>(sums - codes) * (bitcast<f32>(x[params.C4]) * bitcast<vec4<f32>>(scales));
   let i = params.first_row + row;
   if (row < params.rows) { y[i] = values.x; }
   if (row + 1u < params.rows) { y[i + 1u] = values.y; }

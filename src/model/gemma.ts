@@ -143,10 +143,13 @@ export class Gemma implements Network {
   derive(): void {}
 }
 
-function weightsOf({ layers, qkNorm, sandwichNorms, tiedHead }: TransformerConfig, uploaded: Uploaded): ModelWeights {
+function weightsOf(
+  { layers, qkNorm, sandwichNorms, tiedHead, experts }: TransformerConfig,
+  uploaded: Uploaded,
+): ModelWeights {
   const block = (_: unknown, i: number): BlockWeights => {
     const tensor = (field: string) => uploaded.tensor(`layers.${i}.${field}`)
-    const linear = (field: string) => uploaded.linear(`layers.${i}.${field}`)
+    const linear = (field: string) => uploaded.linear(`layers.${i}.${field}`, experts)
     return {
       preAttention: tensor("preAttention"),
       attention: {

@@ -1,6 +1,8 @@
 import { add } from "../kernels/add.ts"
 import { bitNorm } from "../kernels/bit_norm.ts"
+import type { ExpertOptions } from "../kernels/expert_mix.ts"
 import { linear as product } from "../kernels/linear.ts"
+import { type LowRankExperts, lowRankExperts } from "../kernels/low_rank_experts.ts"
 import { rmsNorm } from "../kernels/rms_norm.ts"
 import { rowNorms } from "../kernels/row_norms.ts"
 import type { Run } from "../kernels/run.ts"
@@ -42,6 +44,7 @@ export type LinearWeight =
   | { readonly kind: "dense" /** `[N, C]` */; readonly matrix: Matrix }
   | { readonly kind: "low-rank" /** `[N, R]` */; readonly u: Matrix /** `[R, C]` */; readonly v: Matrix }
   | ({ readonly kind: "ternary" } & BitWeight)
+  | { readonly kind: "experts"; readonly experts: LowRankExperts; readonly options: ExpertOptions }
 
 /** A ternary weight and the norm of what it is multiplied by. */
 export interface BitWeight {
@@ -81,6 +84,7 @@ export function linear(run: Run, x: Tensor, layer: Linear): Tensor {
 function base(run: Run, x: Tensor, weight: LinearWeight): Tensor {
   if (weight.kind === "dense") return product(run, x, weight.matrix)
   if (weight.kind === "low-rank") return product(run, product(run, x, weight.v), weight.u)
+  if (weight.kind === "experts") return lowRankExperts(run, x, weight.experts, weight.options)
   return product(run, bitInput(run, x, weight), weight.matrix)
 }
 

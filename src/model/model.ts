@@ -110,6 +110,15 @@ export class Model {
     return this.#decodePlan
   }
 
+  /** Makes anew what is derived from weights, after they were changed. */
+  derive(): void {
+    const run = new Run(this.device)
+    this.network.derive(run)
+    const plan = run.plan(this.#pool)
+    plan.submit()
+    plan.dispose()
+  }
+
   /** Fills the cache with tokens at positions `start`, `start + 1`, ... */
   async prefill(ids: readonly number[], start = 0, signal?: AbortSignal): Promise<void> {
     for (const { at, tokens } of this.#chunks(ids)) {

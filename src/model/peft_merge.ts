@@ -58,7 +58,11 @@ function tensorName(checkpoint: Checkpoint, path: string, module: PeftModule): s
   const otherBase = "is the adapter for another base?"
   if (!found) {
     const tied = path.endsWith("lm_head") && checkpoint.config.tiedHead
-    const why = tied ? "its head is the embedding, which cannot change alone" : otherBase
+    const parts = [...checkpoint.weights.values()].some(({ info }) => info.name === `${path}.u.weight`)
+    const own = tied
+      ? "its head is the embedding, which cannot change alone"
+      : "its weight is a product of smaller ones"
+    const why = tied || parts ? own : otherBase
     throw fail(`a linear module of ${checkpoint.folder.name}`, why)
   }
   if (found.spec.ternary) {

@@ -5,11 +5,13 @@ import { readValues } from "./parameter.ts"
 /**
  * A linear layer's weight `[N, C]`, row-major, whatever form it has.
  *
- * @throws {TypeError} for a ternary one: what it multiplies is normed and rounded first, so that no matrix stands for it
+ * @throws {TypeError} where no matrix stands for it: a ternary one multiplies what is normed and rounded, experts are gated
  */
 export async function readLinear(device: Device, path: string, { weight, shape }: Linear): Promise<Float32Array> {
-  if (weight.kind === "ternary") {
-    throw new TypeError(`${path}: weight is ternary, expected one to decompose (an init without a decomposition works)`)
+  if (weight.kind === "ternary" || weight.kind === "experts") {
+    throw new TypeError(
+      `${path}: weight is ${weight.kind}, expected one matrix (an init without a decomposition works)`,
+    )
   }
   if (weight.kind === "dense") return readValues(device, weight.matrix, shape)
   const [u, v] = [

@@ -1,6 +1,7 @@
 import { type CommonConfig, LIMITS, parseTokens, width } from "./config_keys.ts"
 import { encodeBf16 } from "./dtype.ts"
 import { type Keys, show } from "./keys.ts"
+import { type ExpertsConfig, type LowRankConfig, parseExperts, parseLowRank } from "./low_rank_config.ts"
 import { type Rope, ropeOf } from "./rope_config.ts"
 import { type DType, decodeToFloat32 } from "./safetensors.ts"
 
@@ -30,6 +31,10 @@ export interface TransformerConfig extends CommonConfig {
   /** Multiplies the embedding, exactly sqrt(C) for Gemma. See {@link embeddingScaleFor} for what a checkpoint uses. */
   readonly embeddingScale: number
   readonly layers: readonly LayerConfig[]
+  /** What some linear layers begin as, if the model is new. */
+  readonly lowRank: LowRankConfig | null
+  /** What some linear layers are. */
+  readonly experts: ExpertsConfig | null
 }
 
 type ModelType = TransformerConfig["modelType"]
@@ -84,6 +89,8 @@ export function parseTransformer(keys: Keys, modelType: ModelType): TransformerC
     embeddingScale: gemma ? Math.sqrt(hiddenSize) : 1,
     tiedHead: keys.flag("tie_word_embeddings", gemma),
     layers: parseLayers(keys, modelType, numLayers),
+    lowRank: parseLowRank(keys),
+    experts: parseExperts(keys),
     ...parseTokens(keys, vocabSize, gemma ? { bos: 2, eos: [1], pad: 0 } : { bos: 1, eos: [2], pad: null }),
   }
 }

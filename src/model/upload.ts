@@ -1,4 +1,5 @@
 import type { Device } from "../kernels/device.ts"
+import type { ExpertOptions } from "../kernels/expert_mix.ts"
 import { Run, ScratchPool } from "../kernels/run.ts"
 import type { Variable } from "../kernels/tape.ts"
 import { byteSize, type Dtype, type Matrix, sizeOf, type Tensor } from "../kernels/tensor.ts"
@@ -64,11 +65,16 @@ export class Uploaded {
   }
 
   /** The linear layer of a field, in whatever form it is stored. */
-  linear(field: string): Linear {
+  linear(field: string, experts: ExpertOptions | null): Linear {
     const dense = this.fields.get(field) as Matrix | undefined
     if (dense) return this.#layer(field, { shape: dense.shape, weight: { kind: "dense", matrix: dense }, adapters: [] })
     const [u, v] = [this.matrix(`${field}.u`), this.matrix(`${field}.v`)]
     const shape = [u.shape[0], v.shape[1]] as const
+    if (experts && this.fields.has(`${field}.c`)) {
+      const [c, gate] = [this.matrix(`${field}.c`), this.matrix(`${field}.router`)]
+      const weight = { kind: "experts", experts: { u, c, v, gate }, options: experts } as const
+      return this.#layer(`${field}.u`, { shape, weight, adapters: [] })
+    }
     return this.#layer(`${field}.u`, { shape, weight: { kind: "low-rank", u, v }, adapters: [] })
   }
 

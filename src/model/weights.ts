@@ -1,5 +1,6 @@
 import type { ModelConfig } from "./config.ts"
 import type { HgrnConfig } from "./hgrn_config.ts"
+import type { ExpertsConfig } from "./low_rank_config.ts"
 import type { TransformerConfig } from "./transformer_config.ts"
 
 /** One tensor that a model needs. */
@@ -88,7 +89,27 @@ function transformerRows(config: TransformerConfig): Row[] {
     ...(config.sandwichNorms ? SANDWICH_NORMS : PLAIN_NORMS),
     ...MLP,
   ]
-  return [EMBEDDING, ...repeated(layer, config), NORM, ...(config.tiedHead ? [] : [HEAD])]
+  const { experts } = config
+  const rows = experts
+    ? layer.flatMap((row) => (isNamed(row, experts.modules) ? expertRows(row, experts) : [row]))
+    : layer
+  return [EMBEDDING, ...repeated(rows, config), NORM, ...(config.tiedHead ? [] : [HEAD])]
+}
+
+function isNamed([, name]: Row, modules: readonly string[]): boolean {
+  return modules.includes(name.slice(name.lastIndexOf(".") + 1))
+}
+
+/** The stacked factors of the experts that stand for a linear layer; see src/kernels/low_rank_experts.ts. */
+function expertRows([field, name, letters]: Row, { experts, rank }: ExpertsConfig): Row[] {
+  const [rows, columns] = letters.slice(1, -1).split(", ")
+  const all = `${experts}*${rank}`
+  return [
+    [`${field}.u`, `${name}.u`, `[${rows}, ${all}]`],
+    [`${field}.c`, `${name}.c`, `[${all}, ${rank}]`],
+    [`${field}.v`, `${name}.v`, `[${all}, ${columns}]`],
+    [`${field}.router`, `${name}.router`, `[${experts}, ${columns}]`],
+  ]
 }
 
 function hgrnRows(config: HgrnConfig): Row[] {

@@ -258,8 +258,10 @@ export function symmetricEigen(symmetric: Float64Array, n: number, count = 0): E
     throw new RangeError(`symmetricEigen: matrix has ${largest} in it, expected finite numbers`)
   }
   const scale = largest || 1
-  const scaled = symmetric.map((value) => value / scale)
-  const { diagonal, beside, normals } = tridiagonal(scaled, n)
+  const { diagonal, beside, normals } = tridiagonal(
+    symmetric.map((value) => value / scale),
+    n,
+  )
   const rows = Array.from({ length: count > 0 ? n : 0 }, (_, i) => new Float64Array(n).fill(1, i, i + 1))
   diagonalise(diagonal, beside, rows)
   const order = Array.from(diagonal.keys()).sort((i, j) => diagonal[j]! - diagonal[i]!)
@@ -272,18 +274,12 @@ export function symmetricEigen(symmetric: Float64Array, n: number, count = 0): E
   return { values: Float64Array.from(order, (i) => diagonal[i]! * scale), vectors }
 }
 
-/** A symmetric matrix as `H T H^T`, H a product of reflections `1 - v v^T` and T of three diagonals. */
-interface Tridiagonal {
-  /** `[n]` */
-  readonly diagonal: Float64Array
-  /** `[n - 1]`: element k lies between k and k + 1 on the diagonal */
-  readonly beside: Float64Array
-  /** `[n, n]`: row k holds from column k + 1 on the vector v of the k-th reflection */
-  readonly normals: Float64Array
-}
-
-/** Works in the upper triangle of `a`, in whose rows the reflections come to lie. */
-function tridiagonal(a: Float64Array, n: number): Tridiagonal {
+/**
+ * A symmetric matrix as `H T H^T`, H a product of reflections `1 - v v^T` and T of three diagonals: element k of `beside`
+ * lies between k and k + 1 on the diagonal. Works in the upper triangle of `a`, in whose row k from column k + 1 on the v of
+ * the k-th reflection comes to lie.
+ */
+function tridiagonal(a: Float64Array, n: number) {
   const beside = new Float64Array(Math.max(0, n - 1))
   for (let k = 0; k + 2 < n; k++) {
     const v = a.subarray(k * n + k + 1, (k + 1) * n)

@@ -1,10 +1,12 @@
 import { type ModelConfig, parseConfig } from "../model/config.ts"
 import { isObject, Keys } from "../model/keys.ts"
+import { type ExpertsConfig, rankOf } from "../model/low_rank_config.ts"
 import { type SafetensorsEntry, writeSafetensors } from "../model/safetensors.ts"
 import { type Folder, memoryFolder, readJson } from "../model/source.ts"
 import { isHead, type WeightSpec, weightTable } from "../model/weights.ts"
 import { createTokenizer } from "../tokenizer/tokenizer.ts"
 import { concatenate } from "./bytes.ts"
+import { functionApproximation, spectral } from "./low_rank_init.ts"
 import { expectSeed, fillNormal, type Generator, generator } from "./permutation.ts"
 
 export interface InitialiseOptions {
@@ -82,20 +84,58 @@ function entriesOf(json: Record<string, unknown>, seed: number): SafetensorsEntr
   const keys = new Keys(outer && isObject(json.text_config) ? json.text_config : json, "config.json")
   const deviation = keys.positive("initializer_range", DEVIATION)
   const next = generator(seed)
-  return weightTable(config).map((spec) => {
+  return weightTable(config).flatMap((spec) => {
     const values = initial(spec, config, deviation, next)
-    const name = isHead(spec) ? `${outer}${spec.name}` : `${outer}model.${spec.name}`
-    return { name, dtype: "F32", shape: spec.shape, bytes: new Uint8Array(values.buffer) }
+    const prefix = isHead(spec) ? outer : `${outer}model.`
+    return factors(spec, values, config).map(({ name, shape, values }) => {
+      return { name: prefix + name, dtype: "F32" as const, shape, bytes: new Uint8Array(values.buffer) }
+    })
   })
 }
 
+/** A weight as it is, or, where the config asks for low-rank layers, its factors. */
+function factors(spec: WeightSpec, values: Float32Array<ArrayBuffer>, config: ModelConfig) {
+  const { name, shape } = spec
+  const lowRank = config.modelType === "hgrn_bit" ? null : config.lowRank
+  const path = name.slice(0, -".weight".length)
+  const module = path.slice(path.lastIndexOf(".") + 1)
+  if (config.modelType === "hgrn_bit" || !lowRank?.modules.includes(module)) return [{ name, shape, values }]
+  const [N, C] = shape as [number, number]
+  const rank = Math.min(rankOf(lowRank, shape), 4 * Math.floor(Math.min(N, C) / 4))
+  const behind = module === "gate_proj" && lowRank.init === "function"
+  const { u, v } = behind
+    ? functionApproximation(values, [N, C], rank, { activation: config.activation })
+    : spectral(values, [N, C], rank)
+  return [
+    { name: `${path}.u.weight`, shape: [N, rank], values: Float32Array.from(u) },
+    { name: `${path}.v.weight`, shape: [rank, C], values: Float32Array.from(v) },
+  ]
+}
+
 /** One weight. A norm is a vector and begins as the identity; Gemma stores its distance from 1. */
-function initial(spec: WeightSpec, config: ModelConfig, deviation: number, next: Generator): Float32Array {
+function initial(spec: WeightSpec, config: ModelConfig, deviation: number, next: Generator): Float32Array<ArrayBuffer> {
   const { shape } = spec
   const values = new Float32Array(shape.reduce((product, extent) => product * extent, 1))
   if (shape.length === 1) return values.fill(config.modelType === "hgrn_bit" ? 1 : 1 - config.normOffset)
   if (config.modelType === "hgrn_bit") return initialHgrn(spec, values, config.numLayers, deviation, next)
+  if (config.experts && /\.[ucv]$/.test(spec.field)) return initialExpert(spec, values, config.experts, deviation, next)
   fillNormal(values, deviation, next)
+  return values
+}
+
+/** Experts whose gated mean has the deviation of a dense layer's output: `C_k` are identities, `U_k` and `V_k` normal. */
+function initialExpert(
+  { field, shape }: WeightSpec,
+  values: Float32Array<ArrayBuffer>,
+  { experts, rank }: ExpertsConfig,
+  deviation: number,
+  next: Generator,
+): Float32Array<ArrayBuffer> {
+  if (!field.endsWith(".c")) {
+    fillNormal(values, Math.sqrt(deviation) * (experts / rank) ** 0.25, next)
+    return values
+  }
+  for (let row = 0; row < shape[0]!; row++) values[row * rank + (row % rank)] = 1
   return values
 }
 
@@ -105,11 +145,11 @@ function initial(spec: WeightSpec, config: ModelConfig, deviation: number, next:
  */
 function initialHgrn(
   { field, shape }: WeightSpec,
-  values: Float32Array,
+  values: Float32Array<ArrayBuffer>,
   layers: number,
   deviation: number,
   next: Generator,
-): Float32Array {
+): Float32Array<ArrayBuffer> {
   if (field === "lowerBounds") return values
   const factor = /\.(mixer\.o|mlp\.down)\.weight$/.test(field) ? (2 * layers) ** -0.5 : 1
   if (!field.includes(".mixer.")) {

@@ -24,8 +24,8 @@ export interface ApproximatedFactors extends LowRankFactors {
 const RATE = 0.02
 const [BETA1, BETA2] = [0.9, 0.999]
 /**
- * Points of the quadrature, and Hermite polynomials. Objectives are right to 1e-6 for units of norm 2, 1e-3 for those of 7,
- * to which the activation is nearly a kink.
+ * Points of the quadrature, and Hermite polynomials. Objectives are right to 1e-6 for units of norm 2, to some thousandths
+ * for those of 7, to which the activation is nearly a kink.
  */
 const POINTS = 128
 

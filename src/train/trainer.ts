@@ -1,9 +1,12 @@
+import { accumulate } from "../kernels/accumulate.ts"
 import type { ActiveColumns } from "../kernels/active_columns.ts"
 import type { Device } from "../kernels/device.ts"
 import { globalNorm } from "../kernels/global_norm.ts"
+import { productDecay } from "../kernels/product_decay.ts"
 import { type Plan, Run, ScratchPool } from "../kernels/run.ts"
+import { scale } from "../kernels/scale.ts"
 import { Tape, type Variable } from "../kernels/tape.ts"
-import { sizeOf, type Tensor, unbacked } from "../kernels/tensor.ts"
+import { type Matrix, sizeOf, type Tensor, unbacked } from "../kernels/tensor.ts"
 import {
   freeInputs,
   inputBytes,
@@ -26,6 +29,8 @@ export interface Trainable {
   readonly parameter: Parameter
   /** Whether weight decay applies to it. */
   readonly decay: boolean
+  /** Of the factors `u` and `v` of a low-rank layer: whose, and which. */
+  readonly factor?: { readonly of: string; readonly side: "u" | "v" } | undefined
   /** How many leading columns no longer move once so many steps are done; all of them, and it is done for good. */
   readonly frozenColumns?: ((steps: number) => number) | undefined
 }
@@ -36,6 +41,8 @@ export interface TrainerOptions {
   readonly tokens: number
   /** The gradients' global norm is scaled down to it; unlimited without. */
   readonly maxNorm?: number | undefined
+  /** Of the products of low-rank layers' factors, as a part of the loss (arXiv:2105.01029); none without. */
+  readonly productDecay?: number | undefined
   /** Compute again what each layer needs for its gradients instead of keeping it. */
   readonly recompute?: boolean | undefined
   /** What steps lower; cross-entropy by default. */
@@ -232,8 +239,9 @@ export class Trainer {
   }
 
   #planUpdate() {
-    const { optimizer, maxNorm } = this.#options
+    const { optimizer, maxNorm, productDecay } = this.#options
     const run = new Run(this.#device)
+    if (productDecay) decayProducts(run, this.#trained, productDecay)
     const parts = this.#trained.flatMap(partsOf)
     const norm = run.keep(globalNorm(run, parts, { maxNorm }))
     for (const part of parts) optimizer.update(run, { ...part, settings: this.#settings, clip: norm })
@@ -288,6 +296,21 @@ export class Trainer {
     }
     this.#update?.plan.dispose()
     this.#update = undefined
+  }
+}
+
+/** Adds the gradients of `decay / 2 * ||u v||^2` to those of each low-rank layer's factors. */
+function decayProducts(run: Run, trained: readonly Trained[], decay: number): void {
+  const find = (of: string, side: "u" | "v") => {
+    return trained.find(({ trainable: { factor } }) => factor?.of === of && factor.side === side)
+  }
+  for (const u of trained) {
+    const { factor, parameter } = u.trainable
+    const v = factor?.side === "u" ? find(factor.of, "v") : undefined
+    if (!v) continue
+    const { du, dv } = productDecay(run, parameter.variable as Matrix, v.trainable.parameter.variable as Matrix)
+    accumulate(run, tensorsOf(u.gradient)[0]!, scale(run, du, decay))
+    accumulate(run, tensorsOf(v.gradient)[0]!, scale(run, dv, decay))
   }
 }
 

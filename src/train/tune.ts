@@ -239,13 +239,15 @@ export class Tuning implements AsyncIterable<TuneStep> {
 
   async #makePlan(file: TrainingFile | undefined): Promise<RunPlan> {
     const { model } = this.#inside
-    const { method, steps, rowsAtOnce, context, maxNorm } = this.settings
+    const { method, steps, rowsAtOnce, context, maxNorm, productDecay } = this.settings
     const attached: Pick<RunPlan, "adapter" | "config"> = method === "full" ? {} : await this.#attach(file)
     const { adapter } = attached
-    const trainables = adapter ? adapterTrainables(adapter, this.settings.adapter!, steps) : allWeights(model)
+    const trainables = adapter
+      ? adapterTrainables(adapter, this.settings.adapter!, steps)
+      : allWeights(model, productDecay)
     const tokens = rowsAtOnce * context
     const { recompute } = this.#options
-    const common = { optimizer: this.#optimizer, tokens, maxNorm: maxNorm || undefined, recompute }
+    const common = { optimizer: this.#optimizer, tokens, maxNorm: maxNorm || undefined, productDecay, recompute }
     let objective: ReturnType<RunObjective["create"]> | undefined
     try {
       objective = this.#objective?.create(model, tokens)
@@ -270,6 +272,7 @@ export class Tuning implements AsyncIterable<TuneStep> {
       for (const { name, parameter } of trainables) {
         writeValues(model.device, parameter, await expectEntry(file, name))
       }
+      model.derive()
     }
     await trainer.restore(file.state.step, (name) => expectEntry(file, name))
     this.#batches.restore(file.state.batches)
@@ -463,15 +466,20 @@ async function all<T>(values: AsyncIterable<T>): Promise<T[]> {
   return list
 }
 
-/** Every weight; decay leaves norms out. */
-function allWeights(model: Model): Trainable[] {
+/** Every weight; decay leaves norms out, and with a decay of products their factors too. */
+function allWeights(model: Model, productDecay: number): Trainable[] {
   const fail = (name: string, dtype: string) =>
     new TypeError(`tune: ${name} is ${dtype}, expected f32 to train all weights (load with dtype f32)`)
   for (const name of model.packed.keys()) throw fail(name, "ternary")
+  const lowRank = new Set(
+    [...model.network.linears].flatMap(([path, { weight }]) => (weight.kind === "low-rank" ? [path] : [])),
+  )
   return [...model.parameters].map(([name, parameter]) => {
     const { dtype, shape } = parameter.variable
     if (dtype !== "f32") throw fail(name, dtype)
-    return { name, parameter, decay: shape.length > 1 }
+    const [, of = "", side] = /^(.*)\.([uv])\.weight$/.exec(name) ?? []
+    const factor = lowRank.has(of) ? { of, side: side as "u" | "v" } : undefined
+    return { name, parameter, factor, decay: shape.length > 1 && !(factor && productDecay > 0) }
   })
 }
 

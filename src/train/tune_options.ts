@@ -56,6 +56,11 @@ export interface TuneOptions {
   readonly optimizer?: "adamw" | "sgd" | Optimizer
   /** 0.01 by default; norms are left out. */
   readonly weightDecay?: number
+  /**
+   * Of the products of low-rank layers' factors, in place of the weight decay of each, as a part of the loss
+   * (arXiv:2105.01029). 0, the default, leaves the weight decay.
+   */
+  readonly productDecay?: number
   /** AdamW's; 0.9 and 0.999 by default. */
   readonly betas?: readonly [number, number]
   /** SGD's; 0.9 by default. */
@@ -116,6 +121,7 @@ export interface TuneSettings {
     readonly betas: readonly number[]
     readonly momentum: number
   }
+  readonly productDecay: number
   readonly maxNorm: number
   readonly seed: number
   readonly packing: Packing
@@ -169,6 +175,7 @@ export function resolveOptions(
     schedule: name,
     warmup: whole("warmup", options.warmup ?? Math.floor(0.03 * steps), 0, steps),
     optimizer: { name: optimizer.name, weightDecay, betas, momentum },
+    productDecay: atLeast0("productDecay", options.productDecay ?? 0),
     maxNorm: atLeast0("maxNorm", options.maxNorm ?? 1),
     seed: whole("seed", seed, 0),
     packing: options.packing ?? "documents",

@@ -47,24 +47,46 @@ describe("compress", () => {
     expect(stdout).toContain(`gemlet generate --model ${out}`)
   })
 
+  test("compress --calibrate keeps more of the outputs, and measures on the first lines of that file", async () => {
+    const texts = place.write("texts.txt", "Once there was a dog who liked to sing. The end.\n".repeat(40))
+    const args = ["--rank", "8", "--context", "64", ...DEVICE, "--json", "--out"]
+    const [plain, calibrated] = await Promise.all([
+      compress("--evaluate", texts, ...args, place.path("plain")),
+      compress("--calibrate", texts, ...args, place.path("calibrated")),
+    ])
+    const result = json(calibrated)
+    expectDocumented("compress", result)
+    for (const [i, { path, error, outputError }] of json(plain).layers.entries()) {
+      expect(result.layers[i].path).toBe(path)
+      expect(outputError).toBeUndefined()
+      expect(result.layers[i].error).toBeGreaterThan(error)
+      expect(result.layers[i].outputError).toBeLessThan(result.layers[i].error)
+    }
+    expect(result.perplexity.after).toBeGreaterThan(1)
+    const shown = ["--rank", "8", "--calibrate", texts, "--modules", "up_proj", ...DEVICE, "--out", place.path("table")]
+    expect(expectSuccess(await compress(...shown))).toMatch(/^layer +shape +rank +error +of outputs +size$/m)
+  })
+
   test("compress refuses no rank, two rules, wrong values, a folder in use and what would not be smaller", async () => {
     const out = ["--out", place.path("x")]
-    const refused = async (args: string[], ...texts: string[]) =>
-      expectUsageError(await compress(...args), "gemlet compress", ...texts)
-    await refused(out, "--rank: is missing, expected it or --energy")
-    await refused(["--rank", "4", "--energy", "0.5", ...out], "--rank: is given with --energy, expected one of them")
-    await refused(
-      ["--rank", "6", ...out],
-      '--rank: value is "6", expected a share below 1 such as 0.25 or a multiple of 4',
+    const empty = place.write("empty.txt", "")
+    const cases: [string[], ...string[]][] = [
+      [out, "--rank: is missing, expected it or --energy"],
+      [["--rank", "4", "--energy", "0.5", ...out], "--rank: is given with --energy, expected one of them"],
+      [["--rank", "6", ...out], '--rank: value is "6", expected a share below 1 such as 0.25 or a multiple of 4'],
+      [["--energy", "2", ...out], '--energy: value is "2"'],
+      [["--method", "qr", ...out], '--method: value is "qr", expected one of svd'],
+      [["--rank", "4"], "--out: is missing"],
+      [["--rank", "4", "--out", place.model, "--force"], "is read from, expected another folder"],
+      [["--rank", "4", "--out", place.home], "is in use", "--force writes into it"],
+      [["--rank", "400", ...out], "expected one that makes a dense layer", "smaller"],
+      [["--rank", "4", "--modules", "lm_head", ...out], "is in no module"],
+      [["--rank", "4", "--evaluate", place.path("none.txt"), ...out], "no such file"],
+      [["--rank", "4", "--calibrate", empty, ...out], "--calibrate: text is empty, expected some"],
+    ]
+    await Promise.all(
+      cases.map(async ([args, ...texts]) => expectUsageError(await compress(...args), "gemlet compress", ...texts)),
     )
-    await refused(["--energy", "2", ...out], '--energy: value is "2"')
-    await refused(["--method", "qr", ...out], '--method: value is "qr", expected one of svd')
-    await refused(["--rank", "4"], "--out: is missing")
-    await refused(["--rank", "4", "--out", place.model, "--force"], "is read from, expected another folder")
-    await refused(["--rank", "4", "--out", place.home], "is in use", "--force writes into it")
-    await refused(["--rank", "400", ...out], "expected one that makes a dense layer", "smaller")
-    await refused(["--rank", "4", "--modules", "lm_head", ...out], "is in no module")
-    await refused(["--rank", "4", "--evaluate", place.path("none.txt"), ...out], "no such file")
     expect(existsSync(place.path("x"))).toBe(false)
   })
 })

@@ -5,8 +5,12 @@ import { embed } from "../../src/kernels/embed.ts"
 import { linear, linearBackwardInput, linearBackwardWeight } from "../../src/kernels/linear.ts"
 import { Run } from "../../src/kernels/run.ts"
 import { ternarize } from "../../src/kernels/ternarize.ts"
+import { unpackRow } from "../../src/kernels/ternary.ts"
+import { readFloat32, readHeader } from "../../src/model/safetensors.ts"
+import { fileSource } from "../../src/platform/node_files.ts"
 import { expectClose } from "../helpers/compare.ts"
 import { openTestDevice } from "../helpers/device.ts"
+import { fixture, type Golden, golden } from "../helpers/golden.ts"
 import { expectSlope, gradients, readAll } from "../helpers/gradients.ts"
 import {
   compute,
@@ -350,6 +354,33 @@ describe("linear with ternary weights", () => {
     const exact = reference.linearBackwardWeight(dy, values, C) // dy^T times what the codes stand for
     expectClose(dweight!, exact, { relative: 6e-6 }, { what: `${what}, dweight` })
     free(device(), input, g, output, w)
+  })
+
+  test("gives what the reference's projection gives, with the trits that it has", async () => {
+    const folder = "goldens/tiny-hgrnbit"
+    const path = "model.layers.1.attn.i_proj"
+    const source = await fileSource(fixture(`${folder}/model.safetensors`))
+    const { tensors } = await readHeader(source, folder)
+    const values = (name: string) => readFloat32(source, tensors.get(name)!)
+    const [weight, norm] = [await values(`${path}.weight`), await values(`${path}.norm.weight`)]
+    await source.close()
+    const [T, C] = [16, 64]
+    const w = ternaryMatrix(device(), [C, C], trits(C * C, 1))
+    const rounding = new Run(device())
+    ternarize(rounding, matrix(device(), [C, C], { dtype: "f32", stored: weight, values: weight }), w)
+    const memory = (await readAll(device(), rounding, [w]))[0]!
+    const rows = Array.from({ length: C }, (_, n) => unpackRow(new Uint32Array(memory.buffer, n * 20, 5)))
+    const known = golden(folder) as Golden & { readonly ternary_scale: Readonly<Record<string, number>> }
+    const expected = known.tensor(`ternary.${path}`)
+    expect(rows.flatMap((row) => [...row.trits])).toEqual([...expected.data])
+    const { scale } = bit.ternarize(weight)
+    expectClose([rows[0]!.scale], [scale], { relative: 2e-7 }, { what: "scale of i_proj" })
+    expect(scale).toBeCloseTo(known.ternary_scale[path]!, 12)
+    const input = tensor(device(), [T, C], Float32Array.from(known.tensor("trace.1.attn_norm").data))
+    const g = tensor(device(), [C], norm)
+    const y = await compute(device(), (run) => linear(run, bitNorm(run, input, g, { eps }), w))
+    const output = known.tensor("trace.1.attn.i_proj")
+    expectClose(y, output.data, { absolute: output.tolerance }, { what: "i_proj" })
   })
 
   test("is zero and no NaN for rows of zeros and for weights of zeros", async () => {

@@ -33,7 +33,11 @@ interface Case<W = Pick<Weights, "values">> {
 }
 
 /** Logits of a few units, every fourth target ignored, the first and the last token among the others. */
-function sample([T, C, V]: readonly [number, number, number], softcap: number | null, dtype: Weights["dtype"]): Case<Weights> {
+function sample(
+  [T, C, V]: readonly [number, number, number],
+  softcap: number | null,
+  dtype: Weights["dtype"],
+): Case<Weights> {
   const next = random(4)
   const targets = Uint32Array.from({ length: T }, (_, t) =>
     t % 4 === 3 ? IGNORED : t === 1 ? 0 : t === 2 ? V - 1 : Math.floor(next() * V),

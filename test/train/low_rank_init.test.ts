@@ -53,23 +53,24 @@ describe("functionApproximation", () => {
       for (const [scale, relative] of [
         [0.3, 1e-9],
         [1, 1e-5],
-        [3, 1e-3],
+        [3, 5e-3],
       ] as const) {
         const [n, c, r] = [3, 5, 2]
         const w = normal(n * c, 7, scale)
+        const tolerance = { relative: activation === "relu" ? 1e-3 : relative }
         const { u, v, objective, spectralObjective } = functionApproximation(w, [n, c], r, { activation, steps: 5 })
         const truth = distance(ACTIVATIONS[activation], w, u, v, [n, r, c])
-        expectClose([objective], [truth], { relative: activation === "relu" ? 1e-3 : relative }, { what: "objective" })
+        expectClose([objective], [truth], tolerance, { what: "objective" })
         const start = spectral(w, [n, c], r)
         const before = distance(ACTIVATIONS[activation], w, start.u, start.v, [n, r, c])
-        expectClose([spectralObjective], [before], { relative: 1e-3 }, { what: "spectralObjective" })
+        expectClose([spectralObjective], [before], tolerance, { what: "spectralObjective" })
       }
     },
   )
 
   test.each(NAMES)("%s: ends below spectral's objective, by more the smaller the rank", (activation) => {
-    const gaps = [4, 8, 12, 16, 20, 24].map((rank) => {
-      const { objective, spectralObjective } = functionApproximation(weight, shape, rank, { activation, steps: 200 })
+    const gaps = [4, 8, 16, 24].map((rank) => {
+      const { objective, spectralObjective } = functionApproximation(weight, shape, rank, { activation, steps: 120 })
       expect(objective).toBeLessThan(spectralObjective)
       return spectralObjective - objective
     })
