@@ -1,13 +1,10 @@
 import type { Matrix } from "./kernels/tensor.ts"
-import type { Checkpoint, StoredTensor } from "./model/checkpoint.ts"
+import { type Checkpoint, storedBytes } from "./model/checkpoint.ts"
 import type { Model } from "./model/model.ts"
 import { fromRows, type Packing, packedBytes, scaleName } from "./model/packed.ts"
 import { type SafetensorsEntry, writeSafetensors } from "./model/safetensors.ts"
 import type { Store } from "./model/store.ts"
 import { copyFiles } from "./train/model_files.ts"
-
-/** Bytes of a tensor that are held at a time. */
-const PIECE = 2 ** 22
 
 /**
  * Writes a checkpoint with its ternary weights as trits: `NAME` becomes a tensor of bytes, `[N, C / 4]` in two bits or
@@ -51,10 +48,4 @@ async function tritEntries(
     { name, dtype: "U8", shape: [N, packedBytes(C, packing)], bytes },
     { name: scaleName(name), dtype: "F32", shape: [1], bytes: new Uint8Array(Float32Array.of(scale).buffer) },
   ]
-}
-
-async function* storedBytes({ source, info }: StoredTensor): AsyncGenerator<Uint8Array> {
-  for (let at = info.start; at < info.end; at += PIECE) {
-    yield new Uint8Array(await source.slice(at, Math.min(at + PIECE, info.end)))
-  }
 }

@@ -156,7 +156,7 @@ describe("low-rank models", () => {
 
   test("decay the product instead of the factors", async () => {
     const [rate, decay] = [0.1, 0.5]
-    const after = async (productDecay: number) => {
+    const stepped = async (productDecay: number) => {
       const lm = await open(LOW_RANK, { dtype: "f32" })
       const { device, parameters } = internals(lm).model
       const read = async (side: string) => {
@@ -175,7 +175,7 @@ describe("low-rank models", () => {
       for await (const _ of tune(lm, STORIES, { ...SHORT, ...plain, steps: 1, rate, productDecay }));
       return { before, after: [await read("u"), await read("v")] as const }
     }
-    const [without, withDecay] = [await after(0), await after(decay)]
+    const [without, withDecay] = [await stepped(0), await stepped(decay)]
     const { du, dv } = productDecay(...without.before, [48, 8, 32])
     const moved = (i: 0 | 1) => without.after[i].map((value, k) => (value - withDecay.after[i][k]!) / (rate * decay))
     expectClose(moved(0), du, { absolute: 2e-5 }, { what: "du" })

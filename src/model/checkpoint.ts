@@ -25,6 +25,16 @@ export interface Weight extends StoredTensor {
   readonly scale?: StoredTensor | undefined
 }
 
+/** Bytes of a tensor that are held at a time. */
+const PIECE = 2 ** 22
+
+/** A tensor's bytes as they are, a few at a time. */
+export async function* storedBytes({ source, info }: StoredTensor): AsyncGenerator<Uint8Array> {
+  for (let at = info.start; at < info.end; at += PIECE) {
+    yield new Uint8Array(await source.slice(at, Math.min(at + PIECE, info.end)))
+  }
+}
+
 /** A checkpoint folder of which only the headers have been read. */
 export interface Checkpoint {
   readonly folder: Folder

@@ -88,3 +88,9 @@ function roundHalfEven(value: number): number {
   const rest = value - floor
   return rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor
 }
+
+/** float32 values in a type that holds fewer bits, rounded to nearest, or as they are; the bytes are of their own. */
+export function encodeFloat32(dtype: DType, values: Float32Array): Uint8Array<ArrayBuffer> {
+  if (dtype === "F32") return new Uint8Array(Float32Array.from(values).buffer)
+  return new Uint8Array((dtype === "BF16" ? encodeBf16(values) : encodeF16(values)).buffer)
+}

@@ -1,5 +1,5 @@
-import type { Checkpoint, StoredTensor } from "./checkpoint.ts"
-import { DTYPE_BYTES, type DType, decodeToFloat32, encodeBf16, encodeF16 } from "./dtype.ts"
+import { type Checkpoint, type StoredTensor, storedBytes } from "./checkpoint.ts"
+import { DTYPE_BYTES, type DType, decodeToFloat32, encodeFloat32 } from "./dtype.ts"
 import type { PeftAdapter, PeftModule } from "./peft.ts"
 import { linearWeight } from "./peft_targets.ts"
 import type { SafetensorsEntry } from "./safetensors.ts"
@@ -76,12 +76,6 @@ function tensorName(checkpoint: Checkpoint, path: string, module: PeftModule): s
   return found.info.name
 }
 
-async function* storedBytes({ source, info }: StoredTensor): AsyncGenerator<Uint8Array> {
-  for (let at = info.start; at < info.end; at += PIECE) {
-    yield new Uint8Array(await source.slice(at, Math.min(at + PIECE, info.end)))
-  }
-}
-
 async function* mergedRows({ source, info }: StoredTensor, changes: readonly Change[]): AsyncGenerator<Uint8Array> {
   const [rows, columns] = info.shape as [number, number]
   const rowBytes = columns * DTYPE_BYTES[info.dtype]
@@ -95,7 +89,7 @@ async function* mergedRows({ source, info }: StoredTensor, changes: readonly Cha
       addChanges(values.subarray((row - first) * columns, (row - first + 1) * columns), row, changes)
     }
     expectStorable(values, info.dtype, changes[0]!.path)
-    yield encode(info.dtype, values)
+    yield encodeFloat32(info.dtype, values)
   }
 }
 
@@ -133,9 +127,4 @@ function expectStorable(values: Float32Array, dtype: DType, path: string): void 
   const bad = values.find((value) => !(Math.abs(value) < infinite))
   if (bad === undefined) return
   throw new RangeError(`mergeAdapters: ${path} has ${bad} after the merge, expected a value that ${dtype} can hold`)
-}
-
-function encode(dtype: DType, values: Float32Array): Uint8Array {
-  if (dtype === "F32") return new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
-  return new Uint8Array((dtype === "BF16" ? encodeBf16(values) : encodeF16(values)).buffer)
 }

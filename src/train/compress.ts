@@ -1,5 +1,5 @@
-import type { Checkpoint, StoredTensor } from "../model/checkpoint.ts"
-import { DTYPE_BYTES, type DType, decodeToFloat32, encodeBf16, encodeF16 } from "../model/dtype.ts"
+import { type Checkpoint, type StoredTensor, storedBytes } from "../model/checkpoint.ts"
+import { DTYPE_BYTES, decodeToFloat32, encodeFloat32 } from "../model/dtype.ts"
 import type { TargetRule } from "../model/peft_config.ts"
 import { linearModules, targetModules } from "../model/peft_targets.ts"
 import { type SafetensorsEntry, writeSafetensors } from "../model/safetensors.ts"
@@ -53,9 +53,6 @@ interface Layer {
   readonly stored: StoredTensor
   readonly moment: Float64Array | undefined
 }
-
-/** Bytes of a tensor that are held at a time where it is copied. */
-const PIECE = 2 ** 22
 
 /**
  * Writes a checkpoint whose linear layers `PATH.weight [N, C]` are stored as `PATH.u.weight [N, R]` and
@@ -176,8 +173,8 @@ function factorEntries(layer: Layer, rank: number, onLayer: (layer: CompressedLa
       ...(outputError !== undefined && { outputError }),
       ...{ bytesBefore: byteSize(layer), bytesAfter },
     })
-    second = [encode(dtype, v)]
-    yield encode(dtype, u)
+    second = [encodeFloat32(dtype, Float32Array.from(v))]
+    yield encodeFloat32(dtype, Float32Array.from(u))
   }
   return [
     { name: `${path}.u.weight`, dtype, shape: [shape[0], rank], bytes: first },
@@ -187,16 +184,4 @@ function factorEntries(layer: Layer, rank: number, onLayer: (layer: CompressedLa
 
 async function readWeight({ source, info }: StoredTensor): Promise<Float32Array> {
   return decodeToFloat32(info.dtype, new Uint8Array(await source.slice(info.start, info.end)))
-}
-
-async function* storedBytes({ source, info }: StoredTensor): AsyncGenerator<Uint8Array> {
-  for (let at = info.start; at < info.end; at += PIECE) {
-    yield new Uint8Array(await source.slice(at, Math.min(at + PIECE, info.end)))
-  }
-}
-
-function encode(dtype: DType, values: Float64Array): Uint8Array {
-  const single = new Float32Array(values)
-  if (dtype === "F32") return new Uint8Array(single.buffer)
-  return new Uint8Array((dtype === "BF16" ? encodeBf16(single) : encodeF16(single)).buffer)
 }

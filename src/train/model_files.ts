@@ -1,5 +1,5 @@
 import type { Variable } from "../kernels/tape.ts"
-import { encodeBf16, encodeF16 } from "../model/dtype.ts"
+import { encodeFloat32 } from "../model/dtype.ts"
 import type { Model } from "../model/model.ts"
 import { readValues } from "../model/parameter.ts"
 import type { DType, SafetensorsEntry } from "../model/safetensors.ts"
@@ -40,9 +40,7 @@ export function weightEntries(model: Model): SafetensorsEntry[] {
 function entry({ device }: Model, name: string, variable: Variable, dtype: DType): SafetensorsEntry {
   const { shape } = variable
   const bytes = async function* () {
-    const values = await readValues(device, variable, shape)
-    const encoded = dtype === "BF16" ? encodeBf16(values) : dtype === "F16" ? encodeF16(values) : values
-    yield new Uint8Array(encoded.buffer)
+    yield encodeFloat32(dtype, await readValues(device, variable, shape))
   }
   return { name, dtype, shape, bytes }
 }
