@@ -3,6 +3,8 @@
 //   npm run bench:train -- tune --data fairytaleqa.jsonl.gz --method lora|lamda [--rank 16] [--rate 1e-3] [--steps 150]
 //   npm run bench:train -- family --data tinystories_sample.jsonl.gz --family hgrn_bit|gemma3_text [--rate 4e-3]
 //                                                                                  two families of 2.6 million parameters from scratch
+//   npm run bench:train -- compress --data tinystories_sample.jsonl.gz [--rate 1e-3] [--steps 300]
+//                                                          storyteller at half its size, and what training gives back
 //   npm run bench:train -- 270m                                                    LoRA on Gemma 3 270M's shape
 // A run with --store DIR goes on from there when it was stopped. Add --device auto|gpu|software|lavapipe|swiftshader, and --out FILE.svg for the loss curve.
 import { existsSync } from "node:fs"
@@ -11,12 +13,16 @@ import { cpus } from "node:os"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import {
+  compress,
   type DeviceKind,
   dataFiles,
   directoryStore,
+  inputMoments,
   isDataFile,
   type LanguageModel,
   load,
+  memoryStore,
+  open,
   openDataset,
   randomCheckpoint,
   type TuneOptions,
@@ -62,6 +68,7 @@ const TITLES = {
   curve: "storyteller's shape from random weights",
   tune: `storyteller on fairy tales, ${values.method}`,
   family: `${values.family}, 2.6 million parameters, from random weights`,
+  compress: "storyteller at half its size",
   "270m": "Gemma 3 270M's shape",
 }
 
@@ -213,6 +220,61 @@ async function family() {
   return result
 }
 
+/** Storyteller's layers at a quarter of their smaller side, and trained again. */
+async function compressed() {
+  const data = await dataset()
+  const { steps = "300", rate } = values
+  const options: TuneOptions = {
+    method: "full",
+    steps: Number(steps),
+    batch: 4,
+    context: 128,
+    rate: Number(rate),
+    heldOut: 32,
+    heldOutFrom: "end",
+    evaluateEvery: 50,
+    seed,
+  }
+  const heldOut = async (lm: LanguageModel) => {
+    for await (const { heldOut } of tune(lm, data, options)) return heldOut!
+    throw new RangeError("held out: nothing was measured")
+  }
+  const folder = () => pathFolder(fileURLToPath(new URL("../weights/storyteller", import.meta.url)))
+  const base = await load(undefined, { device, context: 512, dtype: "f32" })
+  const texts = await Promise.all(Array.from({ length: 64 }, (_, i) => data.read(i)))
+  const moments = await inputMoments(
+    base,
+    texts.map((record) => base.encode("text" in record ? record.text : "").slice(0, 512)),
+  )
+  const { description } = base.device
+  const result = {
+    run: "compress",
+    device: description,
+    rank: 0.25,
+    heldOut: { base: await heldOut(base) } as Record<string, number>,
+    bytes: {} as Record<string, number>,
+  }
+  await base.dispose()
+  for (const [name, calibration] of [["svd", undefined] as const, ["calibrated", moments] as const]) {
+    const store = memoryStore()
+    const checkpoint = await open(folder())
+    const { bytesBefore, bytesAfter } = await compress(checkpoint, store, {
+      rank: { fraction: 0.25 },
+      ...(calibration && { moments: calibration }),
+    })
+    Object.assign(result.bytes, { base: bytesBefore, compressed: bytesAfter })
+    const lm = await load(store, { device, context: 64, dtype: "f32" })
+    result.heldOut[name] = await heldOut(lm)
+    if (name === "calibrated") {
+      const { curve, seconds } = await follow(tune(lm, data, options))
+      result.heldOut.trained = heldOutOf(curve).at(-1)![1]!
+      Object.assign(result, { steps: options.steps, rate: options.rate, curve: heldOutOf(curve), seconds })
+    }
+    await lm.dispose()
+  }
+  return result
+}
+
 /** Which share of ternary weights is 0. */
 async function shareOfZeros(lm: LanguageModel): Promise<number | undefined> {
   const { device, parameters } = internals(lm).model
@@ -310,7 +372,7 @@ async function large() {
   }
 }
 
-const runs = { curve, family, tune: adapter, "270m": large }
+const runs = { curve, family, compress: compressed, tune: adapter, "270m": large }
 const run = runs[positionals[0] as keyof typeof runs]
 if (!run) throw new RangeError(`run: is ${positionals[0]}, expected one of ${Object.keys(runs).join(", ")}`)
 const row = { date: new Date().toISOString(), commit: commit(), cpu: cpus()[0]?.model, ...(await run()) }

@@ -7,7 +7,7 @@ import { fixture, golden } from "./helpers/golden.ts"
 
 const device = testDeviceKind()
 
-async function greedy(lm: LanguageModel, ids: number[], maxTokens: number): Promise<number[]> {
+async function greedy(lm: LanguageModel, ids: readonly number[], maxTokens: number): Promise<number[]> {
   const answer = lm.generate(ids, { temperature: 0, maxTokens, ignoreEos: true })
   for await (const _ of answer);
   return [...answer.tokens]
@@ -41,10 +41,10 @@ describe.each(FOLDERS)("%s", (name) => {
     },
   )
 
-  test.each((expected.greedy ?? []).map((run, i) => ({ i: `${i}`, ...run })))(
+  test.each(expected.greedy.map((run, i) => ({ i: `${i}`, ...run })))(
     "greedy run $i is the golden's, token by token",
-    async ({ prompt, new_tokens }) => {
-      expect(await greedy(lm, expected.prompts[prompt]!.ids, new_tokens.length)).toEqual(new_tokens)
+    async ({ ids, new_tokens }) => {
+      expect(await greedy(lm, ids, new_tokens.length)).toEqual(new_tokens)
     },
   )
 
@@ -80,10 +80,10 @@ describe("storyteller", () => {
     },
   )
 
-  test.each(expected.greedy!.map((run, i) => ({ i: `${i}`, ...run })))(
+  test.each(expected.greedy.map((run, i) => ({ i: `${i}`, ...run })))(
     "greedy run $i is the golden's up to token $exact_until",
-    async ({ prompt, new_tokens, exact_until = 0 }) => {
-      const tokens = await greedy(lm, expected.prompts[prompt]!.ids, new_tokens.length)
+    async ({ ids, new_tokens, exact_until = 0 }) => {
+      const tokens = await greedy(lm, ids, new_tokens.length)
       expect(exact_until).toBeGreaterThan(128) // past the window
       expect(tokens.slice(0, exact_until)).toEqual(new_tokens.slice(0, exact_until))
     },

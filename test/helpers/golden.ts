@@ -8,8 +8,9 @@ export function fixture(path: string): string {
 
 export interface Golden {
   readonly prompts: readonly { readonly ids: number[]; readonly what?: string }[]
-  readonly greedy?: readonly {
-    readonly prompt: number
+  /** What greedy decoding goes on with after some ids. */
+  readonly greedy: readonly {
+    readonly ids: readonly number[]
     readonly new_tokens: number[]
     readonly exact_until?: number
   }[]
@@ -26,6 +27,9 @@ export function golden(folder: string): Golden {
   const header = JSON.parse(bytes.subarray(8, 8 + headerLength).toString())
   return {
     ...json,
+    greedy: (json.greedy ?? []).map((run: { prompt: number; ids?: number[] }) => {
+      return { ...run, ids: run.ids ?? json.prompts[run.prompt].ids }
+    }),
     has: (name) => name in header,
     tensor(name) {
       const { dtype, shape, data_offsets } = header[name]

@@ -1,0 +1,90 @@
+// Times a MatMul-free model of MMfreeLM-370M's shape: the products of a decode step, ternary and in bf16; whole decode steps
+// near the beginning and far from it; prefill. Appends a row to bench/results. Usage:
+//   npm run bench:ternary -- [--device auto|gpu|software|lavapipe|swiftshader] [--rounds 25]
+import { appendFile, mkdir, rm } from "node:fs/promises"
+import { cpus } from "node:os"
+import { parseArgs } from "node:util"
+import { type DeviceKind, type LanguageModel, load } from "../src/index.ts"
+import { internals } from "../src/session.ts"
+import { type Products, type Spread, spread, timeDecode, timeProducts } from "../test/helpers/decode_timing.ts"
+import { writeRandomHgrn } from "../test/helpers/random_hgrn.ts"
+import { copyBandwidth } from "./bandwidth.ts"
+import { commit } from "./commit.ts"
+
+const { values } = parseArgs({
+  options: { device: { type: "string", default: "auto" }, rounds: { type: "string", default: "25" } },
+})
+const rounds = Number(values.rounds)
+if (!(rounds >= 1)) throw new RangeError(`--rounds: is ${values.rounds}, expected at least 1`)
+const CONTEXT = 16_384
+const POSITIONS = [16, 16_000]
+const PREFILL = 128
+const PREFILLS = 3
+
+async function prefillRate(lm: LanguageModel): Promise<Spread> {
+  const V = lm.config.vocabSize
+  const prompt = Array.from({ length: PREFILL + 1 }, (_, i) => 7 + ((i * 7919) % (V - 7)))
+  const rates: number[] = []
+  for (let i = 0; i <= PREFILLS; i++) {
+    const answer = lm.generate(prompt, { temperature: 0, maxTokens: 1, ignoreEos: true })
+    for await (const _ of answer);
+    if (i > 0) rates.push(answer.timings.prefillTokensPerSecond) // the first compiles
+  }
+  return spread(rates)
+}
+
+async function measure(folder: string) {
+  const began = performance.now()
+  const lm = await load(folder, { device: values.device as DeviceKind, context: CONTEXT, chunk: PREFILL })
+  const loadMs = performance.now() - began
+  const { model } = internals(lm)
+  const copyRate = await copyBandwidth(model.device)
+  const weights = [...model.packed.values()].reduce((sum, { shape: [N, C] }) => sum + N * C, 0)
+  const rates = ({ ms, bytes }: Products) => ({
+    ms,
+    bytesPerWeight: bytes / weights,
+    gbPerSecond: bytes / ms.median / 1e6,
+    percentOfCopyBandwidth: (100 * bytes * 1000) / ms.median / copyRate,
+  })
+  const prefill = await prefillRate(lm)
+  const decode = await timeDecode(model, POSITIONS, rounds)
+  const gpuBytes = lm.memory // before there are matrices to compare with
+  const { ternary, bf16 } = await timeProducts(model, rounds)
+  const row = {
+    commit: commit(),
+    date: new Date().toISOString(),
+    runtime: `node ${process.versions.node}`,
+    device: lm.device.description,
+    software: lm.device.software,
+    cpu: `${cpus().length} x ${cpus()[0]?.model ?? "unknown"}`,
+    model: "MMfreeLM-370M's shape",
+    parameters: lm.parameters.total,
+    ternaryWeights: weights,
+    context: CONTEXT,
+    rounds,
+    loadMs,
+    gpuBytes,
+    copyBytesPerSecond: copyRate,
+    productsOfOneToken: {
+      ternary: rates(ternary),
+      bf16: rates(bf16),
+      bf16OverTernary: bf16.ms.median / ternary.ms.median,
+    },
+    decodeStepMs: Object.fromEntries(POSITIONS.map((position, i) => [position, decode[i]])),
+    prefillTokensPerSecond: { [PREFILL]: prefill },
+  }
+  await lm.dispose()
+  return row
+}
+
+const rounded = (_: string, value: unknown) =>
+  typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(4)) : value
+const folder = await writeRandomHgrn()
+try {
+  const row = await measure(folder)
+  await mkdir(new URL("results/", import.meta.url), { recursive: true })
+  await appendFile(new URL("results/ternary.jsonl", import.meta.url), `${JSON.stringify(row, rounded)}\n`)
+  console.log(JSON.stringify(row, rounded, 2))
+} finally {
+  await rm(folder, { recursive: true, force: true })
+}
