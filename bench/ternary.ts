@@ -38,6 +38,9 @@ async function measure(folder: string) {
   const lm = await load(folder, { device: values.device as DeviceKind, context: CONTEXT, chunk: PREFILL })
   const loadMs = performance.now() - began
   const { model } = internals(lm)
+  const prefill = await prefillRate(lm)
+  const decode = await timeDecode(model, POSITIONS, rounds)
+  const gpuBytes = lm.memory // before there is what only the bench needs
   const copyRate = await copyBandwidth(model.device)
   const weights = [...model.packed.values()].reduce((sum, { shape: [N, C] }) => sum + N * C, 0)
   const rates = ({ ms, bytes }: Products) => ({
@@ -46,9 +49,6 @@ async function measure(folder: string) {
     gbPerSecond: bytes / ms.median / 1e6,
     percentOfCopyBandwidth: (100 * bytes * 1000) / ms.median / copyRate,
   })
-  const prefill = await prefillRate(lm)
-  const decode = await timeDecode(model, POSITIONS, rounds)
-  const gpuBytes = lm.memory // before there are matrices to compare with
   const { ternary, bf16 } = await timeProducts(model, rounds)
   const row = {
     commit: commit(),

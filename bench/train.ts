@@ -3,7 +3,7 @@
 //   npm run bench:train -- tune --data fairytaleqa.jsonl.gz --method lora|lamda [--rank 16] [--rate 1e-3] [--steps 150]
 //   npm run bench:train -- family --data tinystories_sample.jsonl.gz --family hgrn_bit|gemma3_text [--rate 4e-3]
 //                                                                                  two families of 2.6 million parameters from scratch
-//   npm run bench:train -- compress --data tinystories_sample.jsonl.gz [--rate 1e-3] [--steps 300]
+//   npm run bench:train -- compress --data tinystories_sample.jsonl.gz [--rate 2e-3] [--steps 600] [--method full|distill]
 //                                                          storyteller at half its size, and what training gives back
 //   npm run bench:train -- 270m                                                    LoRA on Gemma 3 270M's shape
 // A run with --store DIR goes on from there when it was stopped. Add --device auto|gpu|software|lavapipe|swiftshader, and --out FILE.svg for the loss curve.
@@ -17,6 +17,7 @@ import {
   type DeviceKind,
   dataFiles,
   directoryStore,
+  distill,
   inputMoments,
   isDataFile,
   type LanguageModel,
@@ -223,7 +224,7 @@ async function family() {
 /** Storyteller's layers at a quarter of their smaller side, and trained again. */
 async function compressed() {
   const data = await dataset()
-  const { steps = "300", rate } = values
+  const { steps = "300", rate, method: how } = values
   const options: TuneOptions = {
     method: "full",
     steps: Number(steps),
@@ -266,9 +267,12 @@ async function compressed() {
     const lm = await load(store, { device, context: 64, dtype: "f32" })
     result.heldOut[name] = await heldOut(lm)
     if (name === "calibrated") {
-      const { curve, seconds } = await follow(tune(lm, data, options))
+      const teacher = how === "distill" ? await load(undefined, { context: 64, beside: lm }) : undefined
+      const run = teacher ? distill(lm, teacher, data, options) : tune(lm, data, options)
+      const { curve, seconds } = await follow(run)
+      await teacher?.dispose()
       result.heldOut.trained = heldOutOf(curve).at(-1)![1]!
-      Object.assign(result, { steps: options.steps, rate: options.rate, curve: heldOutOf(curve), seconds })
+      Object.assign(result, { how, steps: options.steps, rate: options.rate, curve: heldOutOf(curve), seconds })
     }
     await lm.dispose()
   }
