@@ -68,7 +68,8 @@ async function measure(model: string, folder: string | undefined, copyRate: numb
     host.push(timings.hostMsPerToken)
   }
   // What a decode step must read: every weight (the tied embedding is the head) and the keys and values so far.
-  const bytesPerToken = lm.memory.weights + cacheBytes(lm.config, 33 + DECODE_TOKENS / 2, { chunk: 0, bytesPerElement: 4 })
+  const bytesPerToken =
+    lm.memory.weights + cacheBytes(lm.config, 33 + DECODE_TOKENS / 2, { chunk: 0, bytesPerElement: 4 })
   const decodeSpread = spread(decode)
   const row = {
     commit: commit(),
