@@ -65,7 +65,7 @@ type Report = ReturnType<typeof describe>
 function describe(checkpoint: Checkpoint, flags: Flags, adapters: readonly AdapterReport[]) {
   const { config, generation, weights, tensors } = checkpoint
   const stored = [...weights.values()]
-  const used = new Set(stored.map(({ info }) => info.name))
+  const used = new Set(stored.flatMap(({ info, scale }) => [info.name, ...(scale ? [scale.info.name] : [])]))
   const ignored = [...tensors.values()].filter(({ info }) => !used.has(info.name))
   const byDtype: Record<string, { tensors: number; bytes: number }> = {}
   for (const tensor of stored) {

@@ -19,7 +19,7 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly mod
     distill: { summary: "train a model to say what a teacher says", module: () => import("./distill.ts") },
     teach: { summary: "write down what a teacher thinks of some data", module: () => import("./teach.ts") },
     train: { summary: "train a new model from a config", module: () => import("./train.ts") },
-    pack: { summary: "store ternary weights as such, in a tenth of the bytes", module: () => import("./pack.ts") },
+    pack: { summary: "store ternary weights in two bits each", module: () => import("./pack.ts") },
     merge: { summary: "add adapters to a model's weights", module: () => import("./merge.ts") },
     compress: { summary: "make a model's layers low-rank", module: () => import("./compress.ts") },
   }

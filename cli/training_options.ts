@@ -229,6 +229,7 @@ function expectUseful(flags: TrainingFlags & MethodFlags): void {
   }
   const shape = ["rank", "alpha", "targets", "rankPattern", "alphaPattern", "rslora", "dora", "init"] as const
   only(shape, method !== "full", "--method full", "--method lora or lamda")
+  only(["productDecay"], method === "full", `--method ${method}`, "--method full")
   only(["eta", "spectrum"], method === "lamda", `--method ${method}`, "--method lamda")
   only(["beta1", "beta2"], optimizer === "adamw", `--optimizer ${optimizer}`, "--optimizer adamw")
   only(["momentum"], optimizer === "sgd", `--optimizer ${optimizer}`, "--optimizer sgd")

@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url"
 import { afterEach, describe, expect, test } from "vitest"
 import {
+  compress,
   type Folder,
   inputMoments,
   type LanguageModel,
@@ -8,6 +9,7 @@ import {
   load,
   memoryFolder,
   memoryStore,
+  open as openCheckpoint,
   randomCheckpoint,
   type TuneOptions,
   tune,
@@ -217,6 +219,17 @@ describe("low-rank models", () => {
       if ("plain" in linear) Object.assign(linear, { weight: linear.plain })
     const plain = await lm.logits(IDS)
     expectClose(mixed.data, plain.data, { absolute: 1e-5 }, { what: "logits" })
+  })
+
+  test("compress leaves experts as they are, and what it writes loads", async () => {
+    const folder = await randomCheckpoint({ ...CONFIG, low_rank_experts: EXPERTS }, { tokenizer: STORYTELLER })
+    const store = memoryStore()
+    const { layers } = await compress(await openCheckpoint(folder), store, { rank: { absolute: 8 } })
+    expect(layers.some(({ path }) => path === GATE)).toBe(false)
+    const kinds = (lm: LanguageModel) => [...internals(lm).model.network.linears].map(([, { weight }]) => weight.kind)
+    const [before, after] = [kinds(await open(folder)), kinds(await open(store))]
+    expect(after.filter((kind) => kind === "experts").length).toBe(before.filter((kind) => kind === "experts").length)
+    expect(after).toContain("low-rank")
   })
 
   test("inputMoments gives the second moments of what goes into each layer", async () => {

@@ -212,7 +212,8 @@ function storedForms(spec: WeightSpec, prefix: string, tensors: ReadonlyMap<stri
   const [N, C] = spec.shape
   const factor = (which: "u" | "v") => spec.name.replace(/weight$/, `${which}.weight`)
   const u = tensors.get(prefix + factor("u"))
-  if (!u || C === undefined || spec.ternary || tensors.has(prefix + spec.name)) return [spec]
+  if (!u || C === undefined || !spec.field.startsWith("layers.") || spec.ternary) return [spec]
+  if (tensors.has(prefix + spec.name)) return [spec]
   const R = u.info.shape[1] ?? 0
   if (R < 4 || R % 4 !== 0) {
     throw new RangeError(`${u.file}: ${u.info.name} is ${list(u.info.shape)}, expected a rank that is a multiple of 4`)

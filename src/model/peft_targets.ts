@@ -71,8 +71,11 @@ export function linearModules(config: ModelConfig, prefix = "model."): LinearMod
     })
 }
 
-function isLinear({ field, shape }: WeightSpec): boolean {
-  return shape.length === 2 && field !== "embedding" && field !== "lowerBounds"
+/** Not what a layer in several parts is made of. */
+function isLinear({ field, name, shape }: WeightSpec): boolean {
+  return (
+    shape.length === 2 && field !== "embedding" && field !== "lowerBounds" && !/\.(u|c|v|router)\.weight$/.test(name)
+  )
 }
 
 /**
