@@ -3,6 +3,7 @@
 //   npm run bench:train -- tune --data fairytaleqa.jsonl.gz --method lora|lamda [--rank 16] [--rate 1e-3] [--steps 150]
 //   npm run bench:train -- family --data tinystories_sample.jsonl.gz --family hgrn_bit|gemma3_text [--rate 4e-3]
 //                                                                                  two families of 2.6 million parameters from scratch
+//   npm run bench:train -- ranks --data tinystories_sample.jsonl.gz       what ranks cost storyteller, and what an initialiser gains
 //   npm run bench:train -- compress --data tinystories_sample.jsonl.gz [--rate 2e-3] [--steps 600] [--method full|distill]
 //                                                          storyteller at half its size, and what training gives back
 //   npm run bench:train -- 270m                                                    LoRA on Gemma 3 270M's shape
@@ -14,6 +15,7 @@ import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import {
   compress,
+  type Dataset,
   type DeviceKind,
   dataFiles,
   directoryStore,
@@ -36,6 +38,8 @@ import { pathFolder } from "../src/platform/node_files.ts"
 import { internals } from "../src/session.ts"
 import { lossCurveSvg } from "../src/train/curve.ts"
 import { averageUpdates, loraParameters } from "../src/train/lamda.ts"
+import { functionApproximation } from "../src/train/low_rank_init.ts"
+import { Random } from "../src/train/random.ts"
 import type { CurvePoint } from "../src/train/training_file.ts"
 import { Tuning as Run } from "../src/train/tune.ts"
 import { writeRandom270m } from "../test/helpers/random_270m.ts"
@@ -221,6 +225,55 @@ async function family() {
   return result
 }
 
+const STORYTELLER = fileURLToPath(new URL("../weights/storyteller", import.meta.url))
+
+/** The held-out loss of a model, in nats per token. */
+async function heldOutLoss(lm: LanguageModel, data: Dataset, options: TuneOptions): Promise<number> {
+  for await (const { heldOut } of tune(lm, data, options)) return heldOut!
+  throw new RangeError("held out: nothing was measured")
+}
+
+/** The second moments of a model's inputs over the first stories. */
+async function storyMoments(lm: LanguageModel, data: Dataset) {
+  const texts = await Promise.all(Array.from({ length: 64 }, (_, i) => data.read(i)))
+  return inputMoments(
+    lm,
+    texts.map((record) => lm.encode("text" in record ? record.text : "").slice(0, 512)),
+  )
+}
+
+/** Storyteller at several ranks, plain and calibrated; and what function approximation gains on a random weight. */
+async function ranks() {
+  const data = await dataset()
+  const options: TuneOptions = { method: "full", batch: 4, context: 128, heldOut: 32, heldOutFrom: "end", seed }
+  const base = await load(undefined, { device, context: 512, dtype: "f32" })
+  const moments = await storyMoments(base, data)
+  const rows: object[] = [{ rule: "base", heldOut: await heldOutLoss(base, data, options) }]
+  const { description } = base.device
+  await base.dispose()
+  for (const rank of [{ fraction: 0.25 }, { fraction: 0.5 }, { energy: 0.9 }]) {
+    for (const calibration of [undefined, moments]) {
+      const store = memoryStore()
+      const with_ = { rank, ...(calibration && { moments: calibration }) }
+      const { bytesBefore, bytesAfter } = await compress(await open(pathFolder(STORYTELLER)), store, with_)
+      const lm = await load(store, { device, context: 64, dtype: "f32" })
+      const heldOut = await heldOutLoss(lm, data, options)
+      rows.push({ rule: rank, calibrated: calibration !== undefined, bytesBefore, bytesAfter, heldOut })
+      await lm.dispose()
+    }
+  }
+  const random = new Random(1)
+  const shape = [48, 32] as const
+  const weight = Float64Array.from({ length: shape[0] * shape[1] }, () => random.normal() * shape[1] ** -0.5)
+  const objectives = [4, 8, 16, 24].flatMap((rank) =>
+    (["relu", "gelu_tanh", "silu"] as const).map((activation) => {
+      const { objective, spectralObjective } = functionApproximation(weight, shape, rank, { activation })
+      return { rank, activation, spectralObjective, objective }
+    }),
+  )
+  return { run: "ranks", device: description, rows, objectives }
+}
+
 /** Storyteller's layers at a quarter of their smaller side, and trained again. */
 async function compressed() {
   const data = await dataset()
@@ -236,36 +289,27 @@ async function compressed() {
     evaluateEvery: 50,
     seed,
   }
-  const heldOut = async (lm: LanguageModel) => {
-    for await (const { heldOut } of tune(lm, data, options)) return heldOut!
-    throw new RangeError("held out: nothing was measured")
-  }
-  const folder = () => pathFolder(fileURLToPath(new URL("../weights/storyteller", import.meta.url)))
   const base = await load(undefined, { device, context: 512, dtype: "f32" })
-  const texts = await Promise.all(Array.from({ length: 64 }, (_, i) => data.read(i)))
-  const moments = await inputMoments(
-    base,
-    texts.map((record) => base.encode("text" in record ? record.text : "").slice(0, 512)),
-  )
+  const moments = await storyMoments(base, data)
   const { description } = base.device
   const result = {
     run: "compress",
     device: description,
     rank: 0.25,
-    heldOut: { base: await heldOut(base) } as Record<string, number>,
+    heldOut: { base: await heldOutLoss(base, data, options) } as Record<string, number>,
     bytes: {} as Record<string, number>,
   }
   await base.dispose()
   for (const [name, calibration] of [["svd", undefined] as const, ["calibrated", moments] as const]) {
     const store = memoryStore()
-    const checkpoint = await open(folder())
+    const checkpoint = await open(pathFolder(STORYTELLER))
     const { bytesBefore, bytesAfter } = await compress(checkpoint, store, {
       rank: { fraction: 0.25 },
       ...(calibration && { moments: calibration }),
     })
     Object.assign(result.bytes, { base: bytesBefore, compressed: bytesAfter })
     const lm = await load(store, { device, context: 64, dtype: "f32" })
-    result.heldOut[name] = await heldOut(lm)
+    result.heldOut[name] = await heldOutLoss(lm, data, options)
     if (name === "calibrated") {
       const teacher = how === "distill" ? await load(undefined, { context: 64, beside: lm }) : undefined
       const run = teacher ? distill(lm, teacher, data, options) : tune(lm, data, options)
@@ -376,7 +420,7 @@ async function large() {
   }
 }
 
-const runs = { curve, family, compress: compressed, tune: adapter, "270m": large }
+const runs = { curve, family, ranks, compress: compressed, tune: adapter, "270m": large }
 const run = runs[positionals[0] as keyof typeof runs]
 if (!run) throw new RangeError(`run: is ${positionals[0]}, expected one of ${Object.keys(runs).join(", ")}`)
 const row = { date: new Date().toISOString(), commit: commit(), cpu: cpus()[0]?.model, ...(await run()) }
