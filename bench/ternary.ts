@@ -1,8 +1,9 @@
-// Times a MatMul-free model of MMfreeLM-370M's shape: the products of a decode step, ternary and in bf16; whole decode steps
-// near the beginning and far from it; prefill. Appends a row to bench/results. Usage:
+// Times a MatMul-free model of MMfreeLM-370M's shape and appends a row to bench/results: the products of a decode step in
+// ternary (with the norm and rounding before each, and alone) and in bf16, taken in turn; whole decode steps near the
+// beginning and far from it, taken in turn; prefill. Usage:
 //   npm run bench:ternary -- [--device auto|gpu|software|lavapipe|swiftshader] [--rounds 25]
 import { appendFile, mkdir, rm } from "node:fs/promises"
-import { cpus } from "node:os"
+import { cpus, loadavg } from "node:os"
 import { parseArgs } from "node:util"
 import { type DeviceKind, type LanguageModel, load } from "../src/index.ts"
 import { internals } from "../src/session.ts"
@@ -34,6 +35,7 @@ async function prefillRate(lm: LanguageModel): Promise<Spread> {
 }
 
 async function measure(folder: string) {
+  const loadAverage = loadavg()[0]
   const began = performance.now()
   const lm = await load(folder, { device: values.device as DeviceKind, context: CONTEXT, chunk: PREFILL })
   const loadMs = performance.now() - began
@@ -49,7 +51,7 @@ async function measure(folder: string) {
     gbPerSecond: bytes / ms.median / 1e6,
     percentOfCopyBandwidth: (100 * bytes * 1000) / ms.median / copyRate,
   })
-  const { ternary, bf16 } = await timeProducts(model, rounds)
+  const { ternary, ternaryAlone, bf16 } = await timeProducts(model, rounds)
   const row = {
     commit: commit(),
     date: new Date().toISOString(),
@@ -57,6 +59,7 @@ async function measure(folder: string) {
     device: lm.device.description,
     software: lm.device.software,
     cpu: `${cpus().length} x ${cpus()[0]?.model ?? "unknown"}`,
+    loadAverage, // of the minute before: above 0 there was other work
     model: "MMfreeLM-370M's shape",
     parameters: lm.parameters.total,
     ternaryWeights: weights,
@@ -67,8 +70,10 @@ async function measure(folder: string) {
     copyBytesPerSecond: copyRate,
     productsOfOneToken: {
       ternary: rates(ternary),
+      ternaryAlone: rates(ternaryAlone),
       bf16: rates(bf16),
       bf16OverTernary: bf16.ms.median / ternary.ms.median,
+      bf16OverTernaryAlone: bf16.ms.median / ternaryAlone.ms.median,
     },
     decodeStepMs: Object.fromEntries(POSITIONS.map((position, i) => [position, decode[i]])),
     prefillTokensPerSecond: { [PREFILL]: prefill },

@@ -16,47 +16,53 @@ export interface Spread {
   readonly max: number
 }
 
-/** What the products of one token take. */
+/** What products take that read `bytes` of weights, each once. */
 export interface Products {
   readonly ms: Spread
-  /** Of the weights, each of which is read once. */
   readonly bytes: number
 }
 
-/**
- * Times every product of a weight and one token's activations that a decode step of a ternary model makes: with its ternary
- * matrices, rounding of the activations included, and with bf16 matrices of the same shapes and their activations in f32.
- */
-export async function timeProducts(model: Model, rounds: number): Promise<{ ternary: Products; bf16: Products }> {
+/** Every product of a weight and a token's activations in a decode step of a ternary model. */
+export interface TokenProducts {
+  /** As the model computes them: activations normed and rounded to int8 before each product. */
+  readonly ternary: Products
+  /** The ternary products alone, of activations that are int8 already. */
+  readonly ternaryAlone: Products
+  /** With bf16 matrices of the same shapes, of activations in f32. */
+  readonly bf16: Products
+}
+
+export async function timeProducts(model: Model, rounds: number): Promise<TokenProducts> {
   const { device } = model
   const ternary = [...model.packed.values()]
   const numbers = gaussians(2 ** 20)
   const bf16: Matrix[] = []
   for (const { shape } of ternary) bf16.push(await bf16Matrix(device, shape, numbers))
   const widths = new Set(ternary.map(({ shape: [, C] }) => C))
-  const inputs = new Map([...widths].map((C) => [C, waves(device, [1, C])]))
-  const norms = new Map([...widths].map((C) => [C, waves(device, [C])]))
+  const inputs = new Map([...widths].map((C) => [C, inputsOf(device, C)]))
   const pool = new ScratchPool(device)
-  const plans = [ternary, bf16].map((matrices) => {
+  const plan = (matrices: readonly Matrix[], activations: (run: Run, inputs: Inputs) => Tensor) => {
     const run = new Run(device)
-    for (const matrix of matrices) {
-      const C = matrix.shape[1]
-      const x = inputs.get(C)!
-      const rounded = matrix.dtype === "ternary" ? bitNorm(run, x, norms.get(C)!, { eps: 1e-6 }) : x
-      run.keep(linear(run, rounded, matrix))
-    }
+    for (const matrix of matrices) run.keep(linear(run, activations(run, inputs.get(matrix.shape[1])!), matrix))
     return run.plan(pool)
-  })
-  const times = await inTurn(
+  }
+  const plans = [
+    plan(ternary, (run, { x, norm }) => bitNorm(run, x, norm, { eps: 1e-6 })),
+    plan(ternary, (_, { codes }) => codes),
+    plan(bf16, (_, { x }) => x),
+  ]
+  const [rounding, alone, other] = await inTurn(
     plans.map((plan) => () => milliseconds(device, plan)),
     rounds,
   )
   for (const plan of plans) plan.dispose()
   pool.dispose()
-  for (const variable of [...bf16, ...inputs.values(), ...norms.values()]) freeVariable(device, variable)
+  const made = [...inputs.values()].flatMap((each) => Object.values(each))
+  for (const variable of [...bf16, ...made]) freeVariable(device, variable)
   return {
-    ternary: { ms: times[0]!, bytes: bytesOf(ternary) },
-    bf16: { ms: times[1]!, bytes: bytesOf(bf16) },
+    ternary: { ms: rounding!, bytes: bytesOf(ternary) },
+    ternaryAlone: { ms: alone!, bytes: bytesOf(ternary) },
+    bf16: { ms: other!, bytes: bytesOf(bf16) },
   }
 }
 
@@ -86,14 +92,25 @@ async function bf16Matrix(device: Device, shape: Matrix["shape"], numbers: Uint1
   return matrix
 }
 
-/** Activations of a token, or the weights of their norm. */
-function waves(device: Device, shape: readonly number[]): Tensor {
-  const x = device.tensor("scratch", shape)
+/** Activations of a token: in f32, with the norm that rounding needs, and in int8, of scale 0 as no result is looked at. */
+interface Inputs {
+  readonly x: Tensor
+  readonly norm: Tensor
+  readonly codes: Tensor
+}
+
+function inputsOf(device: Device, C: number): Inputs {
+  const values = Float32Array.from({ length: C }, (_, i) => Math.sin(i))
+  const x = device.tensor("scratch", [1, C])
+  const norm = device.tensor("scratch", [C])
+  const codes = device.tensor("scratch", [1, C], "int8")
+  device.write(x, values)
+  device.write(norm, new Float32Array(C).fill(1))
   device.write(
-    x,
-    Float32Array.from({ length: shape.at(-1)! }, (_, i) => 1.5 + Math.sin(i)),
+    codes,
+    Int8Array.from(values, (value) => Math.round(127 * value)),
   )
-  return x
+  return { x, norm, codes }
 }
 
 function bytesOf(matrices: readonly Matrix[]): number {
