@@ -23,18 +23,17 @@ export function linear(run: Run, x: Tensor, weight: Matrix): Tensor {
   const [N] = weight.shape
   expectShape("linear", "weight", weight, [N, C])
   const int8 = expectTypes(x, weight)
-  const [one, many] = int8 ? [ternary_linear_vector, ternary_linear] : [vector, tiled]
-  const perInvocation = int8 ? 8 : 4
   const y = run.empty([T, N])
   for (const { firstRow, rows, tensor } of weight.parts) {
     const buffers = { x, weight: tensor, y }
-    if (T === 1) {
-      const workgroups = [Math.ceil(rows / perInvocation / 32)] as const
-      run.dispatch(one, buffers, { C4: C / 4, first_row: firstRow, rows }, workgroups)
-    } else {
+    if (T > 1) {
       const params = { T, C4: C / 4, N, first_row: firstRow, rows }
-      run.dispatch(many, buffers, params, [Math.ceil(rows / 32), Math.ceil(T / 32)])
+      run.dispatch(int8 ? ternary_linear : tiled, buffers, params, [Math.ceil(rows / 32), Math.ceil(T / 32)])
+      continue
     }
+    const params = { C4: C / 4, first_row: firstRow, rows }
+    if (int8) run.dispatch(ternary_linear_vector, { ...buffers, x4: x }, params, [Math.ceil(rows / 8 / 32)])
+    else run.dispatch(vector, buffers, params, [Math.ceil(rows / 4 / 32)])
   }
   run.tape?.record(y, (dy, sums) => {
     const dweight = sums(weight)
