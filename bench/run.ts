@@ -7,6 +7,7 @@ import { type DeviceKind, type LanguageModel, load } from "../src/index.ts"
 import { Device } from "../src/kernels/device.ts"
 import { cacheBytes } from "../src/model/cost.ts"
 import { findNodeAdapter } from "../src/platform/node_adapter.ts"
+import { type Spread, spread } from "../test/helpers/decode_timing.ts"
 import { writeRandom270m } from "../test/helpers/random_270m.ts"
 import { copyBandwidth } from "./bandwidth.ts"
 import { commit } from "./commit.ts"
@@ -22,17 +23,6 @@ const device = values.device as DeviceKind
 const repeats = Number(values.repeats)
 const PREFILLS = [64, 512]
 const DECODE_TOKENS = 64
-
-interface Spread {
-  median: number
-  min: number
-  max: number
-}
-
-function spread(samples: readonly number[]): Spread {
-  const sorted = [...samples].sort((a, b) => a - b)
-  return { median: sorted[Math.floor(sorted.length / 2)]!, min: sorted[0]!, max: sorted.at(-1)! }
-}
 
 const rounded = (_: string, value: unknown) => (typeof value === "number" ? Number(value.toPrecision(4)) : value)
 

@@ -1,4 +1,4 @@
-import { dot, gram, multiply, symmetricEigen, transposed } from "./decompose.ts"
+import { dot, multiply, symmetricEigen, transposed } from "./decompose.ts"
 import { factorize, type LowRankFactors } from "./factorize.ts"
 
 type Weight = Float32Array | Float64Array
@@ -64,34 +64,6 @@ export function functionApproximation(
     moveU(du, rate)
     moveV(dv, rate)
   }
-}
-
-/** `||u v||` in the sense of Frobenius, without the product: `sqrt(tr((v v^T) (u^T u)))`. */
-export function productNorm(u: Float64Array, v: Float64Array, rank: number): number {
-  const [left, right] = grams(u, v, rank)
-  return Math.sqrt(Math.max(0, dot(left, right)))
-}
-
-/** The gradients of `||u v||^2 / 2`, by which Frobenius decay shrinks the product and not its factors (arXiv:2105.01029). */
-export function productDecayGradients(
-  u: Float64Array,
-  v: Float64Array,
-  rank: number,
-): { readonly du: Float64Array; readonly dv: Float64Array } {
-  const [left, right] = grams(u, v, rank)
-  const [rows, columns] = [u.length / rank, v.length / rank]
-  return { du: multiply(u, [rows, rank], right, rank), dv: multiply(left, [rank, rank], v, columns) }
-}
-
-/** `u^T u` and `v v^T`, both `[R, R]`. */
-function grams(u: Float64Array, v: Float64Array, rank: number): [Float64Array, Float64Array] {
-  if (u.length % rank !== 0 || v.length % rank !== 0) {
-    throw new RangeError(
-      `low-rank factors: lengths are ${u.length} and ${v.length}, expected multiples of the rank ${rank}`,
-    )
-  }
-  const columns = v.length / rank
-  return [gram(u, u.length / rank, rank), gram(transposed(v, rank, columns), columns, rank)]
 }
 
 /** Moves numbers in place against their gradients (arXiv:1412.6980). */

@@ -3,17 +3,14 @@ import {
   type ApproximatedActivation,
   functionApproximation,
   outputDistance,
-  productDecayGradients,
-  productNorm,
   spectral,
 } from "../../src/train/low_rank_init.ts"
 import { Random } from "../../src/train/random.ts"
 import { expectClose } from "../helpers/compare.ts"
 import { expectSlope } from "../helpers/gradients.ts"
-import { frobenius, weightError } from "../reference/factorize.ts"
+import { weightError } from "../reference/factorize.ts"
 import { ACTIVATIONS, distance } from "../reference/function_approximation.ts"
 import { product } from "../reference/low_rank.ts"
-import { halfSquare, productDecay } from "../reference/product_decay.ts"
 
 const normal = (length: number, seed: number, scale = 1) => {
   const random = new Random(seed)
@@ -100,31 +97,5 @@ describe("functionApproximation", () => {
   test("refuses a number of steps that is none", () => {
     const fail = () => functionApproximation(weight, shape, 8, { activation: "relu", steps: 0.5 })
     expect(fail).toThrow("functionApproximation: steps is 0.5, expected a whole number from 0 on")
-  })
-})
-
-describe("productNorm and productDecayGradients", () => {
-  const sizes = [20, 6, 14] as const
-  const [u, v] = [normal(20 * 6, 3), normal(6 * 14, 4)]
-  const half = (u: Float64Array, v: Float64Array) => [halfSquare(u, v, sizes)]
-
-  test("productNorm is the norm of the product", () => {
-    expect(productNorm(u, v, 6)).toBeCloseTo(frobenius(product(u, v, [20, 6, 14])), 10)
-    expect(productNorm(new Float64Array(12), new Float64Array(9), 3)).toBe(0)
-  })
-
-  test("productDecayGradients are those of half its square", () => {
-    const { du, dv } = productDecayGradients(u, v, 6)
-    const reference = productDecay(u, v, sizes)
-    expectClose(du, reference.du, { relative: 1e-13 }, { what: "du" })
-    expectClose(dv, reference.dv, { relative: 1e-13 }, { what: "dv" })
-    expectSlope(du, { f: (x) => half(x, v), x: u, dy: [1] }, 1e-8, { what: "du" })
-    expectSlope(dv, { f: (x) => half(u, x), x: v, dy: [1] }, 1e-8, { what: "dv" })
-  })
-
-  test("refuse factors of another rank", () => {
-    expect(() => productNorm(u, v, 5)).toThrow(
-      "low-rank factors: lengths are 120 and 84, expected multiples of the rank 5",
-    )
   })
 })
