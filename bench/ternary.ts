@@ -1,6 +1,6 @@
 // Times a MatMul-free model of MMfreeLM-370M's shape and appends a row to bench/results: the products of a decode step in
-// ternary (with the norm and rounding before each, and alone) and in bf16, taken in turn; whole decode steps near the
-// beginning and far from it, taken in turn; prefill. Usage:
+// ternary and in bf16 (each with the norm before it, and alone), taken in turn; whole decode steps near the beginning and far
+// from it, taken in turn; prefill. Usage:
 //   npm run bench:ternary -- [--device auto|gpu|software|lavapipe|swiftshader] [--rounds 25]
 import { appendFile, mkdir, rm } from "node:fs/promises"
 import { cpus, loadavg } from "node:os"
@@ -51,7 +51,7 @@ async function measure(folder: string) {
     gbPerSecond: bytes / ms.median / 1e6,
     percentOfCopyBandwidth: (100 * bytes * 1000) / ms.median / copyRate,
   })
-  const { ternary, ternaryAlone, bf16 } = await timeProducts(model, rounds)
+  const { ternary, ternaryAlone, bf16, bf16Alone } = await timeProducts(model, rounds)
   const row = {
     commit: commit(),
     date: new Date().toISOString(),
@@ -72,8 +72,9 @@ async function measure(folder: string) {
       ternary: rates(ternary),
       ternaryAlone: rates(ternaryAlone),
       bf16: rates(bf16),
+      bf16Alone: rates(bf16Alone),
       bf16OverTernary: bf16.ms.median / ternary.ms.median,
-      bf16OverTernaryAlone: bf16.ms.median / ternaryAlone.ms.median,
+      bf16OverTernaryAlone: bf16Alone.ms.median / ternaryAlone.ms.median,
     },
     decodeStepMs: Object.fromEntries(POSITIONS.map((position, i) => [position, decode[i]])),
     prefillTokensPerSecond: { [PREFILL]: prefill },

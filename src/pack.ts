@@ -38,7 +38,7 @@ async function tritEntries(
     throw new RangeError(`pack: ${name} has rows of ${C}, expected a multiple of 256 for base3 (two-bit takes any)`)
   }
   const read = async (part: (typeof parts)[number]) => {
-    return fromRows(new Uint32Array(await device.read(part.tensor)), C, packing)
+    return fromRows(new Uint32Array(await device.read(part.tensor)), part.rows, C, packing)
   }
   const { scale } = await read(parts[0]!)
   const bytes = async function* () {

@@ -12,7 +12,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let i = (group.y * groups.x + group.x) * LANES + lane;
   let t = i / params.C4;
   if (t >= params.T) { return; }
-  let start = t * (params.C4 + 2u);
+  let start = t * (params.C4 + 4u);
   let word = bitcast<i32>(x[start + i % params.C4]);
   let codes = vec4<i32>(word << 24u, word << 16u, word << 8u, word) >> vec4<u32>(24u);
   y[i] = vec4<f32>(codes) * bitcast<f32>(x[start + params.C4]);

@@ -1,5 +1,5 @@
 // trit = clamp(round(weight[weight_row + n, c] / scale), -1, 1) for n < rows, with the scale of the whole matrix
-// (arXiv:2402.17764), into row into_row + n: words of 16 trits, then the scale.
+// (arXiv:2402.17764), into row into_row + n: words of 16 trits, then the scale, rows in fours.
 //   weight [weight_row + rows or more, C]   scale [1]   into [into_row + rows or more, C] ternary
 // One invocation per word. Matrices in several parts take a dispatch per pair of parts that share rows.
 // links lib/weight_*.wgsl
@@ -18,7 +18,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let n = i / (codes + 1u);
   let j = i % (codes + 1u);
   if (n >= params.rows) { return; }
-  let at = (params.into_row + n) * (codes + 1u) + j;
+  let into_row = params.into_row + n;
+  let at = (into_row & ~3u) * (codes + 1u) + 4u * j + (into_row & 3u);
   if (j == codes) {
     into[at] = bitcast<u32>(scale[0]);
     return;

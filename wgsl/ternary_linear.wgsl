@@ -4,17 +4,13 @@
 // A matrix in several parts is multiplied by one dispatch per part, each filling its own columns of y.
 struct Params { T: u32, C4: u32, N: u32, first_row: u32, rows: u32 }
 @group(0) @binding(0) var<storage, read> x: array<u32>;
-@group(0) @binding(1) var<storage, read> weight: array<u32>;
+@group(0) @binding(1) var<storage, read> weight: array<vec4<u32>>; // of four rows
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-// Where token t begins. Tokens past the edge read the last one; what they compute is not stored. So do rows.
+// Where token t begins. Tokens past the edge read the last one; what they compute is not stored.
 fn token(t: u32) -> u32 {
-  return min(t, params.T - 1u) * (params.C4 + 2u);
-}
-
-fn weight_row(row: u32) -> u32 {
-  return min(row, params.rows - 1u) * (params.C4 / 4u + 1u);
+  return min(t, params.T - 1u) * (params.C4 + 4u);
 }
 
 // Four codes of a token times those of four rows.
@@ -45,16 +41,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let x1 = token(t + 1u);
   let x2 = token(t + 2u);
   let x3 = token(t + 3u);
-  let w0 = weight_row(row);
-  let w1 = weight_row(row + 1u);
-  let w2 = weight_row(row + 2u);
-  let w3 = weight_row(row + 3u);
+  let w = id.x * (words + 1u);
   var y0 = vec4<i32>(0);
   var y1 = vec4<i32>(0);
   var y2 = vec4<i32>(0);
   var y3 = vec4<i32>(0);
   for (var j = 0u; j < words; j++) {
-    let sixteen = vec4<u32>(weight[w0 + j], weight[w1 + j], weight[w2 + j], weight[w3 + j]);
+    let sixteen = weight[w + j];
     for (var k = 0u; k < 4u; k++) {
       let four = (sixteen >> vec4<u32>(2u * k)) & vec4<u32>(0x03030303u);
       let c = 4u * j + k;
@@ -64,8 +57,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
       y3 += products(four, x[x3 + c]);
     }
   }
-  let scales = bitcast<vec4<f32>>(
-    vec4<u32>(weight[w0 + words], weight[w1 + words], weight[w2 + words], weight[w3 + words]));
+  let scales = bitcast<vec4<f32>>(weight[w + words]);
   store(t, row, x0, y0, scales);
   store(t + 1u, row, x1, y1, scales);
   store(t + 2u, row, x2, y2, scales);

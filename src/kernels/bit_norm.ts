@@ -22,7 +22,7 @@ export function bitNorm(run: Run, x: Tensor, weight: Tensor, { eps }: { readonly
   expectDtype("bitNorm", "x", x, "f32")
   expectShape("bitNorm", "weight", weight, [C])
   const y = run.empty([T, C], "int8")
-  run.dispatch(kernel, { x, weight, y }, { T, C4: C / 4, eps }, workgroups(T))
+  run.dispatch(kernel, { x, weight, y }, { T, C4: C / 4, each: 0, eps }, workgroups(T))
   run.tape?.record(y, (dy) => {
     const { dx, dweight } = rmsNormBackward(run, x, weight, dy, { eps, offset: 0 })
     return [
@@ -30,5 +30,21 @@ export function bitNorm(run: Run, x: Tensor, weight: Tensor, { eps }: { readonly
       [weight, dweight],
     ]
   })
+  return y
+}
+
+/**
+ * One row under several norms: what goes into each of several ternary matrices. No gradient is recorded.
+ *
+ * @param x       `[1, C]`
+ * @param weights `[M, C]`, those of M norms
+ * @returns       `[M, C]`, int8
+ */
+export function bitNorms(run: Run, x: Tensor, weights: Tensor, { eps }: { readonly eps: number }): Tensor {
+  const [M, C] = rows("bitNorms", "weights", weights)
+  expectDtype("bitNorms", "x", x, "f32")
+  expectShape("bitNorms", "x", x, [1, C])
+  const y = run.empty([M, C], "int8")
+  run.dispatch(kernel, { x, weight: weights, y }, { T: M, C4: C / 4, each: 1, eps }, workgroups(M))
   return y
 }

@@ -2,7 +2,7 @@
 
 import { GpuError } from "./errors.ts"
 import { libs } from "./shaders.ts"
-import { byteSize, type Dtype, type Matrix, type Storage, type Tensor } from "./tensor.ts"
+import { byteSize, type Dtype, type Matrix, rowsTogether, type Storage, type Tensor } from "./tensor.ts"
 
 /** What scripts/generate_shaders.js reads from a .wgsl file. */
 export interface Kernel {
@@ -193,7 +193,9 @@ export class Device {
 
   /** Which rows of a matrix lie together, so that each part fits the largest binding. */
   split([rows, columns]: readonly [rows: number, columns: number], dtype: Dtype): { firstRow: number; rows: number }[] {
-    const most = Math.max(1, Math.floor(this.maxBinding / byteSize([1, columns], dtype))) // a row too large is refused later
+    const together = rowsTogether(dtype)
+    const groups = Math.floor(this.maxBinding / byteSize([together, columns], dtype))
+    const most = Math.max(1, groups) * together // rows too large are refused later
     const parts = []
     for (let firstRow = 0; firstRow < rows; firstRow += most) {
       parts.push({ firstRow, rows: Math.min(most, rows - firstRow) })

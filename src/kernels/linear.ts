@@ -32,7 +32,7 @@ export function linear(run: Run, x: Tensor, weight: Matrix): Tensor {
       continue
     }
     const params = { C4: C / 4, first_row: firstRow, rows }
-    if (int8) run.dispatch(ternary_linear_vector, { ...buffers, x4: x }, params, [Math.ceil(rows / 8 / 32)])
+    if (int8) run.dispatch(ternary_linear_vector, { ...buffers, x4: x }, params, ternaryVectors(rows))
     else run.dispatch(vector, buffers, params, [Math.ceil(rows / 4 / 32)])
   }
   run.tape?.record(y, (dy, sums) => {
@@ -42,6 +42,33 @@ export function linear(run: Run, x: Tensor, weight: Matrix): Tensor {
       [weight, linearBackwardWeight(run, dy, x, dweight && { dweight, firstRow: 0, add: true })],
     ]
   })
+  return y
+}
+
+/** Workgroups for a token and so many rows. */
+function ternaryVectors(rows: number): [x: number] {
+  return [Math.ceil(rows / 8 / 32)]
+}
+
+/**
+ * Products of tokens with a weight each, `y[m] = x[m] weight[m]^T`, in one dispatch. No gradient is recorded.
+ *
+ * @param x      `[M, C]`, int8
+ * @param weight `[M*N, C]`, ternary, in one part; N a multiple of 4
+ * @returns      `[M, N]`
+ */
+export function linearEach(run: Run, x: Tensor, weight: Matrix): Tensor {
+  const [M, C] = rows("linearEach", "x", x)
+  const N = weight.shape[0] / M
+  expectShape("linearEach", "weight", weight, [M * N, C])
+  if (N % 4 !== 0) throw new RangeError(`linearEach: weight has ${N} rows for each of ${M}, expected a multiple of 4`)
+  if (weight.parts.length > 1) {
+    throw new RangeError(`linearEach: weight is in ${weight.parts.length} parts, expected one`)
+  }
+  if (!expectTypes(x, weight)) throw new TypeError("linearEach: x is f32, expected int8")
+  const y = run.empty([M, N])
+  const buffers = { x, x4: x, weight: weight.parts[0]!.tensor, y }
+  run.dispatch(ternary_linear_vector, buffers, { C4: C / 4, first_row: 0, rows: N }, [...ternaryVectors(N), M])
   return y
 }
 

@@ -48,7 +48,7 @@ export class Tape {
     return wrt.map((x, i) => {
       if (isMatrix(x)) return this.#sums.get(x)
       const sum = onto[i] as Tensor | undefined
-      const gradient = known.get(x.storage)
+      const gradient = known.of(x)
       if (sum && gradient) accumulate(run, sum, gradient)
       const result = sum ?? gradient
       return result && view(result, x.shape)
@@ -67,26 +67,45 @@ export class Tape {
     tape.#sums = this.#sums
     const known = tape.#walk(run, run.on(tape, again), dy)
     const inside = new Set(tape.#entries.map(({ output }) => output.storage))
-    return [...known].flatMap(([storage, dx]) => (inside.has(storage) ? [] : [[{ ...dx, storage }, dx] as const]))
+    return known.all.filter(([x]) => !inside.has(x.storage))
   }
 
   /** Records what the entries pass back, from the last to the first; gives the gradient of every tensor on the way. */
-  #walk(run: Run, y: Tensor, dy: Tensor): Map<Storage, Tensor> {
+  #walk(run: Run, y: Tensor, dy: Tensor): Gradients {
     const sums = (weight: Matrix) => this.#sums.get(weight)
-    const known = new Map<Storage, Tensor>([[y.storage, dy]])
+    const known = new Gradients()
+    known.add(run, y, dy)
     for (const { output, backward } of this.#entries.toReversed()) {
-      const gradient = known.get(output.storage)
+      const gradient = known.of(output)
       if (!gradient) continue
       for (const [input, dx] of backward(view(gradient, output.shape), sums)) {
         if (isMatrix(input) || isMatrix(dx)) {
           if (this.#sums.has(input as Matrix)) this.#sums.set(input as Matrix, dx as Matrix)
           continue
         }
-        const before = known.get(input.storage) // views share a storage, and so a gradient
-        known.set(input.storage, before ? sum(run, before, dx) : dx)
+        known.add(run, input, dx)
       }
     }
     return known
+  }
+}
+
+/** Gradients with respect to tensors. Views of the same elements share one; slices of a storage do not. */
+class Gradients {
+  readonly #known = new Map<Storage, Map<number, readonly [x: Tensor, dx: Tensor]>>()
+
+  of({ storage, byteOffset }: Tensor): Tensor | undefined {
+    return this.#known.get(storage)?.get(byteOffset)?.[1]
+  }
+
+  add(run: Run, x: Tensor, dx: Tensor): void {
+    const before = this.of(x)
+    const slices = this.#known.get(x.storage) ?? new Map()
+    this.#known.set(x.storage, slices.set(x.byteOffset, [x, before ? sum(run, before, dx) : dx]))
+  }
+
+  get all(): (readonly [x: Tensor, dx: Tensor])[] {
+    return [...this.#known.values()].flatMap((slices) => [...slices.values()])
   }
 }
 

@@ -1,21 +1,25 @@
 export type Dtype = "f32" | "f16" | "bf16" | "u32" | RowDtype
 
 /**
- * Types whose rows are self-contained: words of codes, then what the codes of that row need. Both as in BitNet b1.58
- * (arXiv:2402.17764), a row of C columns being
+ * Types of which a row is words of codes, then what the codes of that row need. Both as in BitNet b1.58 (arXiv:2402.17764), a
+ * row of C columns being
  *
  * - ternary, C a multiple of 16: C / 16 words of 16 trits, then the row's scale in f32. A trit is stored as trit + 1 in two
  *   bits; column 16 j + 4 k + b lies in word j at bits 8 b + 2 k, so that `(word >> 2k) & 0x03030303` is four neighbours
  *   in four bytes. A weight is scale * trit.
  * - int8, C a multiple of 4: C / 4 words of four signed codes, then the row's scale in f32, then the sum of its codes in i32:
- *   sum(trit * code) is sum((trit + 1) * code) less that sum. A value is code * scale.
+ *   sum(trit * code) is sum((trit + 1) * code) less that sum. Two words of nothing follow, so that rows of a multiple of 16
+ *   begin where a vec4 may. A value is code * scale.
+ *
+ * Rows of int8 lie one behind the other. Rows of ternary lie in fours: word j of rows 4 g to 4 g + 3, next to one another, then
+ * word j + 1 of each, so that one load of a vec4 serves four rows. What is missing in the last four is zeros.
  */
 export type RowDtype = "ternary" | "int8"
 
 const BYTES: Record<Exclude<Dtype, RowDtype>, number> = { f32: 4, f16: 2, bf16: 2, u32: 4 }
-const ROWS: Record<RowDtype, { readonly perWord: number; readonly wordsBehind: number }> = {
-  ternary: { perWord: 16, wordsBehind: 1 },
-  int8: { perWord: 4, wordsBehind: 2 },
+const ROWS: Record<RowDtype, { readonly perWord: number; readonly wordsBehind: number; readonly together: number }> = {
+  ternary: { perWord: 16, wordsBehind: 1, together: 4 },
+  int8: { perWord: 4, wordsBehind: 4, together: 1 },
 }
 
 /** The memory behind a tensor: a buffer of its own, or scratch that gets one when its run is planned. */
@@ -55,12 +59,18 @@ export function byteSize(shape: readonly number[], dtype: Dtype): number {
 
 function bytesOf(shape: readonly number[], dtype: Dtype): number {
   if (dtype !== "ternary" && dtype !== "int8") return sizeOf(shape) * BYTES[dtype]
-  const { perWord, wordsBehind } = ROWS[dtype]
+  const { perWord, wordsBehind, together } = ROWS[dtype]
   const C = shape.at(-1) ?? 0
   if (C % perWord !== 0) {
     throw new RangeError(`${dtype} ${format(shape)}: rows are of ${C}, expected a multiple of ${perWord}`)
   }
-  return sizeOf(shape.slice(0, -1)) * (C / perWord + wordsBehind) * 4
+  const rows = sizeOf(shape.slice(0, -1))
+  return Math.ceil(rows / together) * together * (C / perWord + wordsBehind) * 4
+}
+
+/** How many rows of a type lie together: only whole groups of them can be told apart by where they begin. */
+export function rowsTogether(dtype: Dtype): number {
+  return dtype in ROWS ? ROWS[dtype as RowDtype].together : 1
 }
 
 /** A tensor without memory: `Device.allocate` may give it some. */
@@ -86,6 +96,10 @@ export function rowSlice(x: Tensor, start: number, end: number): Tensor {
   const [rows = 0, ...rest] = x.shape
   if (start < 0 || end > rows || start >= end) {
     throw new RangeError(`rowSlice: rows are ${start} to ${end}, expected a part of 0 to ${rows}`)
+  }
+  const together = rowsTogether(x.dtype)
+  if (start % together !== 0) {
+    throw new RangeError(`rowSlice: ${x.dtype} rows begin at ${start}, expected a multiple of ${together}`)
   }
   const byteOffset = x.byteOffset + bytesOf([start, ...rest], x.dtype)
   if (byteOffset % 256 !== 0) {

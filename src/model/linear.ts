@@ -1,14 +1,14 @@
 import { add } from "../kernels/add.ts"
-import { bitNorm } from "../kernels/bit_norm.ts"
+import { bitNorm, bitNorms } from "../kernels/bit_norm.ts"
 import type { ExpertOptions } from "../kernels/expert_mix.ts"
-import { linear as product } from "../kernels/linear.ts"
+import { linearEach, linear as product } from "../kernels/linear.ts"
 import { type LowRankExperts, lowRankExperts } from "../kernels/low_rank_experts.ts"
 import { rmsNorm } from "../kernels/rms_norm.ts"
 import { rowNorms } from "../kernels/row_norms.ts"
 import type { Run } from "../kernels/run.ts"
 import { scale } from "../kernels/scale.ts"
 import { scaleColumns } from "../kernels/scale_columns.ts"
-import type { Matrix, Tensor } from "../kernels/tensor.ts"
+import { type Matrix, rowSlice, sizeOf, type Tensor, view } from "../kernels/tensor.ts"
 
 /** Two factors of a matrix `b a`. R is a multiple of 4: what a rank lacks is filled with zeros, which stay zeros. */
 export interface Factors {
@@ -68,6 +68,50 @@ export interface Linear {
   adapters: readonly LinearAdapter[]
   /** Sees what goes into the layer. */
   observe?: ((run: Run, x: Tensor) => void) | undefined
+}
+
+/** Linear layers of one input. */
+export interface LinearGroup {
+  readonly layers: readonly Linear[]
+  /** All their weights as one, the rows of each behind those of the one before, beginning at a multiple of 64. */
+  readonly joined?: JoinedWeight | undefined
+}
+
+export type JoinedWeight =
+  | { readonly kind: "dense"; readonly matrix: Matrix }
+  | ({ readonly kind: "ternary" /** `[M, C]`, of M layers of one shape */; readonly norms: Tensor } & Omit<
+      BitWeight,
+      "norm"
+    >)
+
+/**
+ * What each layer of a group gives. For a single token all are one product, where their weights lie together.
+ *
+ * @param x `[T, C]`
+ * @returns `[T, N]` each
+ */
+export function linears(run: Run, x: Tensor, { layers, joined }: LinearGroup): Tensor[] {
+  const separate = run.tape || x.shape[0]! > 1 || layers.some((layer) => layer.observe)
+  const y = joined && !separate ? together(run, x, joined) : undefined
+  if (!y) return layers.map((layer) => linear(run, x, layer))
+  const column = view(y, [sizeOf(y.shape), 1])
+  const ends = rowEnds(layers)
+  return layers.map(({ shape: [N], weight, adapters }, i) => {
+    const own = view(rowSlice(column, ends[i]! - N, ends[i]!), [1, N])
+    return adapters.reduce((y, adapter) => adapt(run, x, y, weight, adapter), own)
+  })
+}
+
+/** Where the rows of each layer end, all being behind one another. */
+export function rowEnds(layers: readonly Linear[]): number[] {
+  return layers.map((_, i) => layers.slice(0, i + 1).reduce((sum, { shape: [N] }) => sum + N, 0))
+}
+
+/** The outputs behind one another; undefined where there is no such product. */
+function together(run: Run, x: Tensor, joined: JoinedWeight): Tensor | undefined {
+  if (joined.kind === "dense") return product(run, x, joined.matrix)
+  if (joined.actQuant === "none") return undefined
+  return linearEach(run, bitNorms(run, x, joined.norms, joined), joined.matrix)
 }
 
 /**

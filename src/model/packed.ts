@@ -1,3 +1,4 @@
+import { fromQuads, toQuads } from "../kernels/quads.ts"
 import { packBase3, packRow, unpackBase3, unpackRow } from "../kernels/ternary.ts"
 import type { StoredTensor } from "./checkpoint.ts"
 
@@ -47,7 +48,7 @@ export function expectTernary(
   throw new RangeError(`${file}: ${scaleName(info.name)} is ${is}, expected F32 [1]`)
 }
 
-/** Rows of a file's trits as the GPU has them: words, and the scale behind each row. */
+/** Rows of a file's trits as the GPU has them: words, and the scale behind each row, rows in fours. */
 export function toRows(
   bytes: Uint8Array<ArrayBuffer>,
   rows: number,
@@ -62,7 +63,7 @@ export function toRows(
     for (let row = 0; row < rows; row++) {
       result.set(packRow(trits.subarray(row * columns, (row + 1) * columns), scale), row * (words + 1))
     }
-    return result
+    return toQuads(result, words + 1)
   }
   const stored = new Uint32Array(bytes.buffer, bytes.byteOffset, rows * words)
   const scales = new Float32Array(result.buffer)
@@ -70,18 +71,19 @@ export function toRows(
     result.set(stored.subarray(row * words, (row + 1) * words), row * (words + 1))
     scales[row * (words + 1) + words] = scale
   }
-  return result
+  return toQuads(result, words + 1)
 }
 
-/** The other way: the bytes of a file, and the scale. */
+/** The other way, for the first `count` rows: the bytes of a file, and the scale. */
 export function fromRows(
-  rows: Uint32Array<ArrayBuffer>,
+  quads: Uint32Array<ArrayBuffer>,
+  count: number,
   columns: number,
   packing: Packing,
 ): { bytes: Uint8Array<ArrayBuffer>; scale: number } {
   const words = columns / 16
-  const count = rows.length / (words + 1)
-  const scale = new Float32Array(rows.buffer, rows.byteOffset)[words]!
+  const rows = fromQuads(quads, words + 1, count)
+  const scale = new Float32Array(rows.buffer)[words]!
   const bytes = new Uint8Array(count * packedBytes(columns, packing))
   for (let row = 0; row < count; row++) {
     const from = rows.subarray(row * (words + 1), (row + 1) * (words + 1))

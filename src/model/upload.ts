@@ -2,13 +2,15 @@ import type { Device } from "../kernels/device.ts"
 import type { ExpertOptions } from "../kernels/expert_mix.ts"
 import { Run, ScratchPool } from "../kernels/run.ts"
 import type { Variable } from "../kernels/tape.ts"
-import { byteSize, type Dtype, type Matrix, sizeOf, type Tensor } from "../kernels/tensor.ts"
+import { byteSize, type Dtype, type Matrix, rowsTogether, sizeOf, type Tensor } from "../kernels/tensor.ts"
 import { ternarize } from "../kernels/ternarize.ts"
 import type { Checkpoint, Weight } from "./checkpoint.ts"
 import { DTYPE_BYTES, type DType, decodeToFloat32 } from "./dtype.ts"
-import type { BitWeight, Linear } from "./linear.ts"
+import { roomFor } from "./joined.ts"
+import { type BitWeight, type Linear, type LinearGroup, rowEnds } from "./linear.ts"
 import { packedBytes, packingOf, toRows } from "./packed.ts"
 import { freeVariable, type Parameter, tensorsOf } from "./parameter.ts"
+import { fieldsOfOneInput } from "./weights.ts"
 
 const DTYPES: Readonly<Record<string, Dtype>> = { F32: "f32", F16: "f16", BF16: "bf16" }
 
@@ -45,6 +47,8 @@ export class Uploaded {
   /** Linear layers, by the checkpoint's names without `.weight`. */
   readonly linears = new Map<string, Linear>()
   readonly #names = new Map<string, string>()
+  /** Weights that lie behind one another, by their fields. */
+  readonly #joined = new Map<string, Tensor>()
 
   add({ spec, info }: Weight, variable: Variable, latent?: Matrix): void {
     this.fields.set(spec.field, variable)
@@ -62,6 +66,42 @@ export class Uploaded {
 
   matrix(field: string): Matrix {
     return this.fields.get(field) as Matrix
+  }
+
+  /** Room for a weight that was asked for with others by `join`. */
+  readonly room = new Map<string, Variable>()
+
+  /** Puts weights of one type behind one another, if they can be. */
+  join(device: Device, fields: readonly string[], shapes: readonly (readonly number[])[], dtype: Dtype): void {
+    const joined = roomFor(device, shapes, dtype)
+    if (!joined) return
+    this.#joined.set(fields.join(), joined.whole)
+    for (const [i, field] of fields.entries()) this.room.set(field, joined.parts[i]!)
+  }
+
+  /** Layers of one input; their weights as one where these lie behind one another. */
+  group(fields: readonly string[], layers: readonly Linear[]): LinearGroup {
+    const whole = this.#whole(fields, layers)
+    return { layers, joined: whole && { kind: "dense", matrix: asMatrix(whole) } }
+  }
+
+  /** Weights that lie behind one another and whose outputs could be bound one by one: four bytes each, from 256 to 256. */
+  #whole(fields: readonly string[], layers: readonly Linear[]): Tensor | undefined {
+    return rowEnds(layers).every((end) => end % 64 === 0) ? this.#joined.get(fields.join()) : undefined
+  }
+
+  /** Ternary layers of one input and one shape; their weights as one where these lie behind one another. */
+  bitGroup(
+    fields: readonly string[],
+    layers: readonly Linear[],
+    options: Pick<BitWeight, "eps" | "actQuant">,
+  ): LinearGroup {
+    const whole = this.#whole(
+      fields.map((field) => `${field}.weight`),
+      layers,
+    )
+    const norms = this.#joined.get(fields.map((field) => `${field}.norm`).join())
+    return { layers, joined: whole && norms && { kind: "ternary", matrix: asMatrix(whole), norms, ...options } }
   }
 
   /** The linear layer of a field, in whatever form it is stored. */
@@ -113,6 +153,7 @@ export async function uploadWeights(
   let loaded = 0
   let ahead = 0
   const uploaded = new Uploaded()
+  joinWeights(device, checkpoint, dtype, uploaded)
   const read: Read = async (weight, start, end) => {
     signal?.throwIfAborted()
     const bytes = await weight.source.slice(start, end)
@@ -127,21 +168,56 @@ export async function uploadWeights(
   }
   for (const weight of checkpoint.weights.values()) {
     if (weight.spec.ternary) await uploadTernary(device, weight, dtype, uploaded, read)
-    else uploaded.add(weight, await uploadAs(device, weight, dtype, read))
+    else uploaded.add(weight, await uploadAs(device, weight, dtype, read, uploaded.room.get(weight.spec.field)))
   }
   await device.settle()
   return uploaded
 }
 
+/** The type that a weight has on the GPU. */
+function typeOf({ spec, info }: Weight, dtype: WeightPrecision): Dtype {
+  if (spec.ternary) return "ternary"
+  return dtype === "f32" ? "f32" : DTYPES[info.dtype]!
+}
+
+/** Room for the weights of one input next to one another. */
+function joinWeights(
+  device: Device,
+  { config, weights }: Checkpoint,
+  dtype: WeightPrecision,
+  uploaded: Uploaded,
+): void {
+  for (const fields of fieldsOfOneInput(config)) {
+    const group = fields.flatMap((field) => weights.get(field) ?? [])
+    const types = new Set(group.map((weight) => typeOf(weight, dtype)))
+    if (group.length < fields.length || types.size > 1) continue
+    const shapes = group.map(({ spec }) => spec.shape)
+    uploaded.join(device, fields, shapes, [...types][0]!)
+  }
+}
+
+function asMatrix(tensor: Tensor): Matrix {
+  const [rows, columns] = tensor.shape as [number, number]
+  return { shape: [rows, columns], dtype: tensor.dtype, parts: [{ firstRow: 0, rows, tensor }] }
+}
+
 type Read = (weight: Weight, start: number, end: number) => Promise<Uint8Array<ArrayBuffer>>
 
-async function uploadAs(device: Device, weight: Weight, dtype: WeightPrecision, read: Read): Promise<Variable> {
+/** @param room where to put it; memory of its own without */
+async function uploadAs(
+  device: Device,
+  weight: Weight,
+  dtype: WeightPrecision,
+  read: Read,
+  room?: Variable,
+): Promise<Variable> {
   const { info, spec } = weight
   const kind = spec.ternary && dtype === "stored" ? "scratch" : "weights"
   const type = dtype === "f32" ? "f32" : DTYPES[info.dtype]!
   const [rows, columns] = spec.shape
-  const variable =
+  const fresh = () =>
     columns === undefined ? device.tensor(kind, spec.shape, type) : device.matrix(kind, [rows!, columns], type)
+  const variable = room ?? fresh()
   const widen = dtype === "f32" && info.dtype !== "F32"
   let start = info.start
   for (const tensor of tensorsOf(variable)) {
@@ -166,7 +242,8 @@ async function uploadTernary(
   read: Read,
 ): Promise<void> {
   const [rows, columns] = weight.spec.shape as [number, number]
-  const packed = device.matrix("weights", [rows, columns], "ternary")
+  const room = uploaded.room.get(weight.spec.field) as Matrix | undefined
+  const packed = room ?? device.matrix("weights", [rows, columns], "ternary")
   if (weight.scale) {
     if (dtype === "f32") {
       throw new RangeError(`${weight.info.name}: is stored as ternary alone, expected all of it to load with dtype f32`)
@@ -195,7 +272,8 @@ async function uploadPacked(device: Device, weight: Weight, { shape, parts }: Ma
   const { source, info } = weight.scale!
   const scale = new Float32Array(await source.slice(info.start, info.end))[0]!
   const rowBytes = packedBytes(columns, packing)
-  const step = Math.max(1, Math.floor(PIECE / rowBytes))
+  const together = rowsTogether("ternary")
+  const step = Math.max(1, Math.floor(PIECE / rowBytes / together)) * together
   for (const { firstRow, rows, tensor } of parts) {
     for (let row = 0; row < rows; row += step) {
       const count = Math.min(step, rows - row)

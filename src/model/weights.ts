@@ -42,6 +42,10 @@ const MLP: readonly Row[] = [
   ["mlp.up", "mlp.up_proj", "[F, C]"],
   ["mlp.down", "mlp.down_proj", "[C, F]"],
 ]
+const ONE_INPUT = [
+  ["attention.q", "attention.k", "attention.v"],
+  ["mlp.gate", "mlp.up"],
+]
 const NORM: Row = ["norm", "norm", "[C]"]
 const HEAD: Row = ["head", "lm_head", "[V, C]"]
 
@@ -70,6 +74,11 @@ const HGRN_LAYER: readonly Row[] = [
   ...bitLinear("mlp.down", "mlp.down_proj", "[C, F]"),
 ]
 
+const HGRN_ONE_INPUT = [
+  ["mixer.i.weight", "mixer.f.weight", "mixer.g.weight"],
+  ["mixer.i.norm", "mixer.f.norm", "mixer.g.norm"],
+]
+
 /** Every tensor that a model of this config is made of, in the order in which a forward pass uses them. */
 export function weightTable(config: ModelConfig): WeightSpec[] {
   const rows = config.modelType === "hgrn_bit" ? hgrnRows(config) : transformerRows(config)
@@ -80,6 +89,14 @@ export function weightTable(config: ModelConfig): WeightSpec[] {
     letters,
     ...(ternary && { ternary }),
   }))
+}
+
+/** Fields of the weights that multiply one and the same input, group by group: they should lie behind one another. */
+export function fieldsOfOneInput(config: ModelConfig): string[][] {
+  const groups = config.modelType === "hgrn_bit" ? HGRN_ONE_INPUT : ONE_INPUT
+  return Array.from({ length: config.numLayers }, (_, i) =>
+    groups.map((fields) => fields.map((field) => `layers.${i}.${field}`)),
+  ).flat()
 }
 
 function transformerRows(config: TransformerConfig): Row[] {

@@ -1,9 +1,10 @@
-import { bitNorm } from "../../src/kernels/bit_norm.ts"
+import { bitNorms } from "../../src/kernels/bit_norm.ts"
 import type { Device } from "../../src/kernels/device.ts"
-import { linear } from "../../src/kernels/linear.ts"
+import { linear, linearEach } from "../../src/kernels/linear.ts"
+import { rmsNorm } from "../../src/kernels/rms_norm.ts"
 import { type Plan, Run, ScratchPool } from "../../src/kernels/run.ts"
 import { resetSampleState } from "../../src/kernels/sample.ts"
-import type { Matrix, Tensor } from "../../src/kernels/tensor.ts"
+import { byteSize, type Matrix, rowSlice, type Storage, type Tensor, view } from "../../src/kernels/tensor.ts"
 import type { Model } from "../../src/model/model.ts"
 import { freeVariable, tensorsOf } from "../../src/model/parameter.ts"
 import { gaussians } from "./random_hgrn.ts"
@@ -28,30 +29,44 @@ export interface TokenProducts {
   readonly ternary: Products
   /** The ternary products alone, of activations that are int8 already. */
   readonly ternaryAlone: Products
-  /** With bf16 matrices of the same shapes, of activations in f32. */
+  /** With bf16 matrices of the same shapes: activations normed before each product. */
   readonly bf16: Products
+  /** The products in bf16 alone, of activations in f32. */
+  readonly bf16Alone: Products
 }
 
 export async function timeProducts(model: Model, rounds: number): Promise<TokenProducts> {
   const { device } = model
-  const ternary = [...model.packed.values()]
+  const ternary = joined([...model.packed.values()])
   const numbers = gaussians(2 ** 20)
   const bf16: Matrix[] = []
-  for (const { shape } of ternary) bf16.push(await bf16Matrix(device, shape, numbers))
-  const widths = new Set(ternary.map(({ shape: [, C] }) => C))
-  const inputs = new Map([...widths].map((C) => [C, inputsOf(device, C)]))
+  for (const { matrix } of ternary) bf16.push(await bf16Matrix(device, matrix.shape, numbers))
+  const kinds = new Map(ternary.map(({ matrix, layers }) => [`${layers} ${matrix.shape[1]}`, { matrix, layers }]))
+  const inputs = new Map(
+    [...kinds].map(([kind, { matrix, layers }]) => [kind, inputsOf(device, layers, matrix.shape[1])]),
+  )
   const pool = new ScratchPool(device)
-  const plan = (matrices: readonly Matrix[], activations: (run: Run, inputs: Inputs) => Tensor) => {
+  const plan = (products: (run: Run, inputs: Inputs, i: number) => readonly Tensor[]) => {
     const run = new Run(device)
-    for (const matrix of matrices) run.keep(linear(run, activations(run, inputs.get(matrix.shape[1])!), matrix))
+    for (const [i, { matrix, layers }] of ternary.entries()) {
+      for (const y of products(run, inputs.get(`${layers} ${matrix.shape[1]}`)!, i)) run.keep(y)
+    }
     return run.plan(pool)
   }
+  const norm = { eps: 1e-6 }
   const plans = [
-    plan(ternary, (run, { x, norm }) => bitNorm(run, x, norm, { eps: 1e-6 })),
-    plan(ternary, (_, { codes }) => codes),
-    plan(bf16, (_, { x }) => x),
+    plan((run, { x, norms }, i) => [linearEach(run, bitNorms(run, x, norms, norm), ternary[i]!.matrix)]),
+    plan((run, { codes }, i) => [linearEach(run, codes, ternary[i]!.matrix)]),
+    plan((run, { x, norms }, i) => {
+      const weights = apart(bf16[i]!, ternary[i]!.layers)
+      return weights.map((weight, layer) => {
+        const own = view(rowSlice(norms, layer, layer + 1), [norms.shape[1]!])
+        return linear(run, rmsNorm(run, x, own, { ...norm, offset: 0 }), weight)
+      })
+    }),
+    plan((run, { x }, i) => [linear(run, x, bf16[i]!)]),
   ]
-  const [rounding, alone, other] = await inTurn(
+  const [ternaryMs, ternaryAlone, bf16Ms, bf16Alone] = await inTurn(
     plans.map((plan) => () => milliseconds(device, plan)),
     rounds,
   )
@@ -60,9 +75,10 @@ export async function timeProducts(model: Model, rounds: number): Promise<TokenP
   const made = [...inputs.values()].flatMap((each) => Object.values(each))
   for (const variable of [...bf16, ...made]) freeVariable(device, variable)
   return {
-    ternary: { ms: rounding!, bytes: bytesOf(ternary) },
-    ternaryAlone: { ms: alone!, bytes: bytesOf(ternary) },
-    bf16: { ms: other!, bytes: bytesOf(bf16) },
+    ternary: { ms: ternaryMs!, bytes: bytesOf(ternary.map(({ matrix }) => matrix)) },
+    ternaryAlone: { ms: ternaryAlone!, bytes: bytesOf(ternary.map(({ matrix }) => matrix)) },
+    bf16: { ms: bf16Ms!, bytes: bytesOf(bf16) },
+    bf16Alone: { ms: bf16Alone!, bytes: bytesOf(bf16) },
   }
 }
 
@@ -92,25 +108,52 @@ async function bf16Matrix(device: Device, shape: Matrix["shape"], numbers: Uint1
   return matrix
 }
 
-/** Activations of a token: in f32, with the norm that rounding needs, and in int8, of scale 0 as no result is looked at. */
+/** The matrices of equal shape that lie behind one another. */
+function apart(whole: Matrix, layers: number): Matrix[] {
+  const [all, C] = whole.shape
+  const [rows, { tensor }] = [all / layers, whole.parts[0]!]
+  if (layers === 1) return [whole]
+  return Array.from({ length: layers }, (_, i) => {
+    const parts = [{ firstRow: 0, rows, tensor: rowSlice(tensor, i * rows, (i + 1) * rows) }]
+    return { shape: [rows, C], dtype: whole.dtype, parts }
+  })
+}
+
+/** Matrices, those that lie behind one another as one: they are the layers of one input, and multiplied together. */
+function joined(matrices: readonly Matrix[]): { matrix: Matrix; layers: number }[] {
+  const storages = new Map<Storage, Matrix[]>()
+  for (const matrix of matrices) {
+    const { storage } = matrix.parts[0]!.tensor
+    storages.set(storage, [...(storages.get(storage) ?? []), matrix])
+  }
+  return [...storages.values()].map((layers) => {
+    const { dtype, parts, shape } = layers[0]!
+    const whole = [shape[0] * layers.length, shape[1]] as const
+    const tensor = { ...parts[0]!.tensor, shape: whole }
+    return { matrix: { shape: whole, dtype, parts: [{ firstRow: 0, rows: whole[0], tensor }] }, layers: layers.length }
+  })
+}
+
+/**
+ * Activations of a token: in f32, with the norms that rounding for several layers needs, and in int8, of scale 0 as no result
+ * is looked at.
+ */
 interface Inputs {
   readonly x: Tensor
-  readonly norm: Tensor
+  readonly norms: Tensor
   readonly codes: Tensor
 }
 
-function inputsOf(device: Device, C: number): Inputs {
+function inputsOf(device: Device, layers: number, C: number): Inputs {
   const values = Float32Array.from({ length: C }, (_, i) => Math.sin(i))
   const x = device.tensor("scratch", [1, C])
-  const norm = device.tensor("scratch", [C])
-  const codes = device.tensor("scratch", [1, C], "int8")
+  const norms = device.tensor("scratch", [layers, C])
+  const codes = device.tensor("scratch", [layers, C], "int8")
   device.write(x, values)
-  device.write(norm, new Float32Array(C).fill(1))
-  device.write(
-    codes,
-    Int8Array.from(values, (value) => Math.round(127 * value)),
-  )
-  return { x, norm, codes }
+  device.write(norms, new Float32Array(layers * C).fill(1))
+  const rounded = Int8Array.from(values, (value) => Math.round(127 * value))
+  for (let i = 0; i < layers; i++) device.write(codes, rounded, i * byteSize([1, C], "int8"))
+  return { x, norms, codes }
 }
 
 function bytesOf(matrices: readonly Matrix[]): number {

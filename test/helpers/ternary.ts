@@ -1,6 +1,6 @@
 import type { Device } from "../../src/kernels/device.ts"
 import type { Matrix, Tensor } from "../../src/kernels/tensor.ts"
-import { ternaryRow } from "../reference/ternary.ts"
+import { inFours, ternaryRow } from "../reference/ternary.ts"
 import { random } from "./kernels.ts"
 
 /** A ternary matrix, and the numbers that it stands for. */
@@ -18,7 +18,7 @@ export function trits(n: number, seed: number, scale = 0.0371): Trits {
   return { trits: all, scale: stored, values: Float64Array.from(all, (trit) => trit * stored) }
 }
 
-/** Uploads a ternary matrix, in parts of at most `most` rows. */
+/** Uploads a ternary matrix, in parts of at most `most` rows, a multiple of four where there are several. */
 export function ternaryMatrix(
   device: Device,
   [N, C]: readonly [number, number],
@@ -28,10 +28,11 @@ export function ternaryMatrix(
   const parts = Array.from({ length: Math.ceil(N / most) }, (_, p) => {
     const rows = Math.min(most, N - p * most)
     const tensor = device.tensor("weights", [rows, C], "ternary")
-    for (let n = 0; n < rows; n++) {
+    const memory = Array.from({ length: rows }, (_, n) => {
       const row = (p * most + n) * C
-      device.write(tensor, ternaryRow(trits.subarray(row, row + C), scale), n * (C / 4 + 4))
-    }
+      return ternaryRow(trits.subarray(row, row + C), scale)
+    })
+    device.write(tensor, inFours(memory))
     return { firstRow: p * most, rows, tensor }
   })
   return { shape: [N, C], dtype: "ternary", parts }
@@ -54,8 +55,8 @@ export function int8Tensor(
       row.reduce((sum, code) => sum + code, 0),
       true,
     )
-    device.write(x, row, t * (C + 8))
-    device.write(x, behind, t * (C + 8) + C)
+    device.write(x, row, t * (C + 16))
+    device.write(x, behind, t * (C + 16) + C)
   }
   return x
 }

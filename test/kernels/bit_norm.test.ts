@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest"
-import { bitNorm } from "../../src/kernels/bit_norm.ts"
+import { bitNorm, bitNorms } from "../../src/kernels/bit_norm.ts"
 import type { Device } from "../../src/kernels/device.ts"
 import { Run } from "../../src/kernels/run.ts"
 import { expectClose } from "../helpers/compare.ts"
@@ -54,6 +54,26 @@ describe("bitNorm", () => {
       const weight = weights(C, 2, dtype)
       expectRows(await rowsOf(device(), x, weight), x, weight, `bitNorm ${dtype}`)
     }
+  })
+
+  test.each([
+    [1, 64],
+    [3, 1024],
+    [4, 96],
+  ])("rounds one row under the weights of %i norms, C = %i, as under each", async (M, C) => {
+    const x = uniform(C, 1, 3)
+    const weight = weights(M * C, 2, "f32")
+    const [input, all] = [tensor(device(), [1, C], x), tensor(device(), [M, C], weight)]
+    const together = await compute(device(), (run) => bitNorms(run, input, all, { eps }))
+    const stride = together.byteLength / M
+    for (let m = 0; m < M; m++) {
+      const w = tensor(device(), [C], Float32Array.from(weight.values.subarray(m * C, (m + 1) * C)))
+      const alone = await compute(device(), (run) => bitNorm(run, input, w, { eps }))
+      expect(together.buffer.slice(m * stride, (m + 1) * stride)).toEqual(alone.buffer)
+    }
+    expect(() => bitNorms(new Run(device()), tensor(device(), [2, C], uniform(2 * C, 1)), all, { eps })).toThrow(
+      new RangeError(`bitNorms: x is [2, ${C}], expected [1, ${C}]`),
+    )
   })
 
   test("uses the whole range, and takes exact halves to either side", async () => {

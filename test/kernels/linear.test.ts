@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest"
 import { bitNorm } from "../../src/kernels/bit_norm.ts"
 import { dequantize } from "../../src/kernels/dequantize.ts"
 import { embed } from "../../src/kernels/embed.ts"
-import { linear, linearBackwardInput, linearBackwardWeight } from "../../src/kernels/linear.ts"
+import { linear, linearBackwardInput, linearBackwardWeight, linearEach } from "../../src/kernels/linear.ts"
 import { Run } from "../../src/kernels/run.ts"
 import { ternarize } from "../../src/kernels/ternarize.ts"
 import { unpackRow } from "../../src/kernels/ternary.ts"
@@ -27,7 +27,7 @@ import {
 import { int8Tensor, ternaryMatrix, trits } from "../helpers/ternary.ts"
 import * as bit from "../reference/bit_linear.ts"
 import * as reference from "../reference/linear.ts"
-import { int8Rows } from "../reference/ternary.ts"
+import { int8Rows, rowsInFours } from "../reference/ternary.ts"
 import { bf16 } from "../reference/weights.ts"
 
 describe("linear and linear_vector", () => {
@@ -289,6 +289,37 @@ describe("linear with ternary weights", () => {
     free(device(), w, q, input)
   })
 
+  test.each([
+    [1, 64, 8],
+    [3, 96, 260],
+    [4, 1024, 36],
+  ])("multiplies %i tokens by a weight each as it does one by one, C = %i, N = %i", async (M, C, N) => {
+    const codes = int8(M, C)
+    const weight = trits(M * N * C, 2)
+    const w = ternaryMatrix(device(), [M * N, C], weight)
+    const all = int8Tensor(device(), [M, C], codes.codes, codes.scales)
+    const together = await compute(device(), (run) => linearEach(run, all, w))
+    for (let m = 0; m < M; m++) {
+      const own = { ...weight, trits: weight.trits.subarray(m * N * C, (m + 1) * N * C) }
+      const x = int8Tensor(device(), [1, C], codes.codes.subarray(m * C, (m + 1) * C), [codes.scales[m]!])
+      const alone = await compute(device(), (run) => linear(run, x, ternaryMatrix(device(), [N, C], own)))
+      expect(together.subarray(m * N, (m + 1) * N)).toEqual(alone)
+    }
+  })
+
+  test("refuses weights that tokens cannot share out", () => {
+    const run = new Run(device())
+    const x = run.empty([2, 64], "int8")
+    const w = (rows: number, most?: number) => ternaryMatrix(device(), [rows, 64], trits(rows * 64, 1), most)
+    expect(() => linearEach(run, x, w(12))).toThrow(
+      new RangeError("linearEach: weight has 6 rows for each of 2, expected a multiple of 4"),
+    )
+    expect(() => linearEach(run, x, w(16, 8))).toThrow(new RangeError("linearEach: weight is in 2 parts, expected one"))
+    expect(() => linearEach(run, run.empty([2, 64]), w(16))).toThrow(
+      new TypeError("linearEach: x is f32, expected int8"),
+    )
+  })
+
   test.each([1, 5])("keeps sums of the largest codes exact (T = %i)", async (T) => {
     const [C, N] = [6912, 9]
     const codes = new Int8Array(T * C).fill(-128)
@@ -369,7 +400,7 @@ describe("linear with ternary weights", () => {
     const rounding = new Run(device())
     ternarize(rounding, matrix(device(), [C, C], { dtype: "f32", stored: weight, values: weight }), w)
     const memory = (await readAll(device(), rounding, [w]))[0]!
-    const rows = Array.from({ length: C }, (_, n) => unpackRow(new Uint32Array(memory.buffer, n * 20, 5)))
+    const rows = rowsInFours(new Uint32Array(memory.buffer), C, C / 16 + 1).map(unpackRow)
     const known = golden(folder) as Golden & { readonly ternary_scale: Readonly<Record<string, number>> }
     const expected = known.tensor(`ternary.${path}`)
     expect(rows.flatMap((row) => [...row.trits])).toEqual([...expected.data])

@@ -8,7 +8,7 @@ import { rmsNorm } from "../../src/kernels/rms_norm.ts"
 import { Run, ScratchPool } from "../../src/kernels/run.ts"
 import { softcap } from "../../src/kernels/softcap.ts"
 import { Tape, type Variable } from "../../src/kernels/tape.ts"
-import { type Tensor, view } from "../../src/kernels/tensor.ts"
+import { rowSlice, type Tensor, view } from "../../src/kernels/tensor.ts"
 import { expectClose } from "../helpers/compare.ts"
 import { expectSlope, gradients, readAll } from "../helpers/gradients.ts"
 import { free, matrix, tensor, testDevice, uniform, type Weights, weights } from "../helpers/kernels.ts"
@@ -112,6 +112,22 @@ describe("Tape", () => {
     )
     plan.dispose()
     pool.dispose()
+  })
+
+  test("keeps the gradients of slices of one memory apart", async () => {
+    const [T, C] = [3, 64]
+    const w = uniform(2 * C, 2)
+    const input = tensor(device(), [T, C], uniform(T * C, 1))
+    const output = tensor(device(), [T, C], uniform(T * C, 3))
+    const both = tensor(device(), [2, C], w)
+    const slices = [0, 1].map((i) => view(rowSlice(both, i, i + 1), [C]))
+    const separate = [0, 1].map((i) => tensor(device(), [C], w.slice(i * C, (i + 1) * C)))
+    const options = { eps: 1e-6, offset: 0 }
+    const of = ([a, b]: readonly Tensor[]) => {
+      const build = (run: Run) => rmsNorm(run, rmsNorm(run, input, a!, options), b!, options)
+      return gradients(device(), build, output, [a!, b!])
+    }
+    expect(await of(slices)).toEqual(await of(separate))
   })
 
   test("sums gradients that are no rows of vec4s: heads, and vectors", async () => {

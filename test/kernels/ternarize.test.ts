@@ -8,6 +8,7 @@ import { expectClose } from "../helpers/compare.ts"
 import { free, matrix, repeat, testDevice, uniform, WEIGHT_DTYPES, weights } from "../helpers/kernels.ts"
 import { ternaryMatrix, trits } from "../helpers/ternary.ts"
 import * as reference from "../reference/bit_linear.ts"
+import { rowsInFours } from "../reference/ternary.ts"
 
 describe("ternarize", () => {
   const device = testDevice()
@@ -25,9 +26,9 @@ describe("ternarize", () => {
     plan.dispose()
     pool.dispose()
     free(device, into)
-    const words = new Uint32Array(await new Blob(bytes).arrayBuffer())
-    const stride = C / 16 + 1
-    const rows = Array.from({ length: N }, (_, n) => unpackRow(words.subarray(n * stride, (n + 1) * stride)))
+    const rows = into.parts
+      .flatMap((part, i) => rowsInFours(new Uint32Array(bytes[i]!), part.rows, C / 16 + 1))
+      .map(unpackRow)
     return { trits: rows.flatMap((row) => [...row.trits]), scales: rows.map((row) => row.scale) }
   }
 
@@ -88,7 +89,7 @@ describe("ternarize", () => {
       plan.dispose()
       pool.dispose()
       free(device(), into)
-      return [words[C / 16]!, words.at(-1)!]
+      return [words.at(-4)!, words.at(-1)!] // of the last four rows
     }
     const first = await scales()
     const { scale } = reference.ternarize(values)

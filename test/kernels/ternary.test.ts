@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest"
 import { embed } from "../../src/kernels/embed.ts"
+import { fromQuads, toQuads } from "../../src/kernels/quads.ts"
 import { rmsNorm, rmsNormBackward } from "../../src/kernels/rms_norm.ts"
 import { rowNorms } from "../../src/kernels/row_norms.ts"
 import { Run } from "../../src/kernels/run.ts"
@@ -10,7 +11,7 @@ import { compute, matrix, tensor, testDevice, uniform } from "../helpers/kernels
 import { ternaryMatrix, trits } from "../helpers/ternary.ts"
 import * as norm from "../reference/rms_norm.ts"
 import * as norms from "../reference/row_norms.ts"
-import { base3Trit, ternaryRow } from "../reference/ternary.ts"
+import { base3Trit, inFours, ternaryRow } from "../reference/ternary.ts"
 
 const WIDTHS = [1024, 2048, 2560, 2816, 5632, 6912]
 
@@ -94,13 +95,25 @@ describe("packBase3 and unpackBase3", () => {
   })
 })
 
+describe("rows in fours", () => {
+  test("have the words of four rows next to one another, and come apart again", () => {
+    const rows = Array.from({ length: 6 }, (_, n) => Uint32Array.from({ length: 3 }, (_, j) => 10 * n + j))
+    const quads = toQuads(Uint32Array.from(rows.flatMap((row) => [...row])), 3)
+    expect(quads).toEqual(inFours(rows))
+    expect([...quads.subarray(0, 8)]).toEqual([0, 10, 20, 30, 1, 11, 21, 31])
+    expect([...quads.subarray(12, 16)]).toEqual([40, 50, 0, 0])
+    expect(fromQuads(quads, 3, 6)).toEqual(Uint32Array.from(rows.flatMap((row) => [...row])))
+  })
+})
+
 describe("tensors of ternary and int8", () => {
   const device = testDevice()
 
   test("have rows of whole words, what belongs to a row behind its codes", () => {
-    expect(byteSize([3, 96], "ternary")).toBe(3 * (6 + 1) * 4)
-    expect(byteSize([96], "ternary")).toBe((6 + 1) * 4)
-    expect(byteSize([3, 12], "int8")).toBe(3 * (3 + 2) * 4)
+    expect(byteSize([4, 96], "ternary")).toBe(4 * (6 + 1) * 4)
+    expect(byteSize([3, 96], "ternary")).toBe(4 * (6 + 1) * 4)
+    expect(byteSize([96], "ternary")).toBe(4 * (6 + 1) * 4)
+    expect(byteSize([3, 12], "int8")).toBe(3 * (3 + 4) * 4)
     expect(() => byteSize([3, 24], "ternary")).toThrow(
       new RangeError("ternary [3, 24]: rows are of 24, expected a multiple of 16"),
     )
@@ -115,6 +128,9 @@ describe("tensors of ternary and int8", () => {
     expect(() => rowSlice(x, 32, 130)).toThrow(
       new RangeError("rowSlice: row 32 begins at byte 896, expected a multiple of 256"),
     )
+    expect(() => rowSlice(x, 66, 130)).toThrow(
+      new RangeError("rowSlice: ternary rows begin at 66, expected a multiple of 4"),
+    )
     expect(view(unbacked([4, 8], "int8"), [2, 2, 8]).shape).toEqual([2, 2, 8])
     expect(() => view(unbacked([4, 8], "int8"), [2, 16])).toThrow(
       new RangeError("view: int8 shape is [2, 16], expected rows as in [4, 8]"),
@@ -122,7 +138,7 @@ describe("tensors of ternary and int8", () => {
   })
 
   test("are split where the largest binding asks for it", () => {
-    const rows = Math.floor(device().maxBinding / (16 * 4 + 4))
+    const rows = Math.floor(device().maxBinding / (16 * 4 + 4) / 4) * 4
     expect(device().split([rows + 1, 256], "ternary")).toEqual([
       { firstRow: 0, rows },
       { firstRow: rows, rows: 1 },
@@ -148,7 +164,7 @@ describe("kernels that take weights of any type", () => {
     const [T, C] = [5, 96]
     const [x, dy, weight] = [uniform(T * C, 1, 3), uniform(T * C, 2), trits(C, 3)]
     const w = device().tensor("weights", [C], "ternary")
-    device().write(w, ternaryRow(weight.trits, weight.scale))
+    device().write(w, inFours([ternaryRow(weight.trits, weight.scale)]))
     const [input, d] = [tensor(device(), [T, C], x), tensor(device(), [T, C], dy)]
     const options = { eps: 1e-6, offset: 1 }
     const y = await compute(device(), (run) => rmsNorm(run, input, w, options))

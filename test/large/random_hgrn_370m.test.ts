@@ -71,22 +71,16 @@ describe("a checkpoint of MMfreeLM-370M's shape", () => {
     expect(late / early).toBeGreaterThan(1 / 1.5)
   })
 
-  test("ternary products of a token are faster than those in bf16, on lavapipe at least twice", async () => {
-    const { ternary, ternaryAlone, bf16 } = await timeProducts(internals(lm).model, 25)
-    const [rounding, alone, other] = [ternary, ternaryAlone, bf16].map(({ ms }) => ms.median) as [
-      number,
-      number,
-      number,
-    ]
+  test("ternary products of a token are faster than those in bf16, on lavapipe about three times", async () => {
+    const { ternary, ternaryAlone, bf16, bf16Alone } = await timeProducts(internals(lm).model, 25)
+    const [normed, alone] = [bf16.ms.min / ternary.ms.min, bf16Alone.ms.min / ternaryAlone.ms.min]
     process.stderr.write(
-      `products of a token: ${alone.toFixed(1)} ms ternary, ${rounding.toFixed(1)} with norm and rounding, ` +
-        `${other.toFixed(1)} ms bf16\n`,
+      `products of a token: ${ternary.ms.min.toFixed(1)} ms ternary, ${bf16.ms.min.toFixed(1)} bf16, ${normed.toFixed(2)} times; ` +
+        `without norms ${ternaryAlone.ms.min.toFixed(1)} and ${bf16Alone.ms.min.toFixed(1)}, ${alone.toFixed(2)} times\n`,
     )
     expect(bf16.bytes).toBe(2 * TERNARY)
-    // Without other work 2.5 and 2.1 on lavapipe, 1.7 and 1.6 on SwiftShader: a norm of one row is one workgroup, so it has
-    // one core.
-    const [least, leastRounding] = lm.device.description.includes("llvmpipe") ? [2, 1.7] : [1.3, 1.2]
-    expect(other / alone).toBeGreaterThanOrEqual(least)
-    expect(other / rounding).toBeGreaterThanOrEqual(leastRounding)
+    const least = lm.device.description.includes("llvmpipe") ? 2.6 : 1.3 // other work slows the shorter down more
+    expect(normed).toBeGreaterThanOrEqual(least)
+    expect(alone).toBeGreaterThanOrEqual(least)
   }, 600_000)
 })

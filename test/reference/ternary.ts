@@ -10,9 +10,25 @@ export function ternaryRow(trits: ArrayLike<number>, scale: number): Uint32Array
   return words
 }
 
+/** Rows as memory holds them in fours: word j of row n at `4 (w floor(n / 4) + j) + n mod 4`, w being the words of a row. */
+export function inFours(rows: readonly Uint32Array[]): Uint32Array<ArrayBuffer> {
+  const w = rows[0]!.length
+  const memory = new Uint32Array(4 * w * Math.ceil(rows.length / 4))
+  for (const [n, row] of rows.entries()) {
+    for (const [j, word] of row.entries()) memory[4 * (w * Math.floor(n / 4) + j) + (n % 4)] = word
+  }
+  return memory
+}
+
+/** The first n rows that such memory holds, of w words each. */
+export function rowsInFours(memory: Uint32Array, n: number, w: number): Uint32Array<ArrayBuffer>[] {
+  const word = (row: number, j: number) => memory[4 * (w * Math.floor(row / 4) + j) + (row % 4)]!
+  return Array.from({ length: n }, (_, row) => Uint32Array.from({ length: w }, (_, j) => word(row, j)))
+}
+
 /** What int8 rows of width C hold: codes `[T, C]`, scales `[T]` and sums `[T]`. */
 export function int8Rows(memory: ArrayBuffer, C: number) {
-  const stride = C + 8
+  const stride = C + 16 // eight bytes of them unused
   const T = memory.byteLength / stride
   const data = new DataView(memory)
   const codes = Float64Array.from({ length: T * C }, (_, i) => data.getInt8(Math.floor(i / C) * stride + (i % C)))

@@ -22,6 +22,7 @@ import { pathFolder } from "../../src/platform/node_files.ts"
 import { internals } from "../../src/session.ts"
 import { expectClose } from "../helpers/compare.ts"
 import { testDeviceKind } from "../helpers/device.ts"
+import { rowsInFours } from "../reference/ternary.ts"
 
 const STORYTELLER = pathFolder(fileURLToPath(new URL("../../weights/storyteller", import.meta.url)))
 const CONFIG = {
@@ -217,11 +218,8 @@ describe("hgrn_bit", () => {
     const lm = await openModel(await random())
     const { device, packed } = internals(lm).model
     const { tensor } = packed.get("model.layers.0.mlp.gate_proj.weight")!.parts[0]!
-    const rows = new Uint32Array(await device.read(tensor))
-    let zeros = 0
-    for (let row = 0; row < rows.length; row += 5) {
-      zeros += unpackRow(rows.subarray(row, row + 5)).trits.filter((trit) => trit === 0).length
-    }
+    const rows = rowsInFours(new Uint32Array(await device.read(tensor)), 192, 64 / 16 + 1)
+    const zeros = rows.flatMap((row) => [...unpackRow(row).trits]).filter((trit) => trit === 0).length
     expect(zeros / (192 * 64)).toBeCloseTo(0.31, 2) // of a normal distribution: erf(0.5 * 0.798 / sqrt(2))
   })
 })
