@@ -1,18 +1,14 @@
 import { dequantize } from "./dequantize.ts"
+import { linearTiled } from "./linear_tiled.ts"
+import { linearVector, TERNARY_ROWS } from "./linear_vector.ts"
 import type { Run } from "./run.ts"
-import {
-  linear_backward_input,
-  linear_backward_weight,
-  ternary_linear,
-  ternary_linear_vector,
-  linear as tiled,
-  linear_vector as vector,
-} from "./shaders.ts"
+import { linear_backward_input, linear_backward_weight, ternary_linear_vector } from "./shaders.ts"
 import { expectShape, rows } from "./shape.ts"
 import type { Matrix, Tensor } from "./tensor.ts"
 
 /**
- * `y = x weight^T`. Where x is int8 and the weight ternary the sums are of integers, and so exact.
+ * `y = x weight^T`. Where x is int8 and the weight ternary the sums are of integers, and so exact. A single token meets
+ * weights in q4 or q8 in eight bits, unless a tape records.
  *
  * @param x      `[T, C]`, f32, or int8 as `bitNorm` gives it
  * @param weight `[N, C]`; ternary where x is int8
@@ -22,18 +18,12 @@ export function linear(run: Run, x: Tensor, weight: Matrix): Tensor {
   const [T, C] = rows("linear", "x", x)
   const [N] = weight.shape
   expectShape("linear", "weight", weight, [N, C])
-  const int8 = expectTypes(x, weight)
+  expectTypes(x, weight)
   const y = run.empty([T, N])
   for (const { firstRow, rows, tensor } of weight.parts) {
-    const buffers = { x, weight: tensor, y }
-    if (T > 1) {
-      const params = { T, C4: C / 4, N, first_row: firstRow, rows }
-      run.dispatch(int8 ? ternary_linear : tiled, buffers, params, [Math.ceil(rows / 32), Math.ceil(T / 32)])
-      continue
-    }
-    const params = { C4: C / 4, first_row: firstRow, rows }
-    if (int8) run.dispatch(ternary_linear_vector, { ...buffers, x4: x }, params, ternaryVectors(rows))
-    else run.dispatch(vector, buffers, params, [Math.ceil(rows / 4 / 32)])
+    const product = { x, weight: tensor, y, firstRow, rows }
+    if (T > 1) linearTiled(run, product)
+    else linearVector(run, product)
   }
   run.tape?.record(y, (dy, sums) => {
     const dweight = sums(weight)
@@ -43,11 +33,6 @@ export function linear(run: Run, x: Tensor, weight: Matrix): Tensor {
     ]
   })
   return y
-}
-
-/** Workgroups for a token and so many rows. */
-function ternaryVectors(rows: number): [x: number] {
-  return [Math.ceil(rows / 8 / 32)]
 }
 
 /**
@@ -68,7 +53,7 @@ export function linearEach(run: Run, x: Tensor, weight: Matrix): Tensor {
   if (!expectTypes(x, weight)) throw new TypeError("linearEach: x is f32, expected int8")
   const y = run.empty([M, N])
   const buffers = { x, x4: x, weight: weight.parts[0]!.tensor, y }
-  run.dispatch(ternary_linear_vector, buffers, { C4: C / 4, first_row: 0, rows: N }, [...ternaryVectors(N), M])
+  run.dispatch(ternary_linear_vector, buffers, { C4: C / 4, first_row: 0, rows: N }, [Math.ceil(N / TERNARY_ROWS), M])
   return y
 }
 

@@ -1,25 +1,40 @@
 export type Dtype = "f32" | "f16" | "bf16" | "u32" | RowDtype
 
 /**
- * Types of which a row is words of codes, then what the codes of that row need. Both as in BitNet b1.58 (arXiv:2402.17764), a
- * row of C columns being
+ * Types of which a row is words of codes with what these need. A row of C columns is
  *
- * - ternary, C a multiple of 16: C / 16 words of 16 trits, then the row's scale in f32. A trit is stored as trit + 1 in two
- *   bits; column 16 j + 4 k + b lies in word j at bits 8 b + 2 k, so that `(word >> 2k) & 0x03030303` is four neighbours
- *   in four bytes. A weight is scale * trit.
- * - int8, C a multiple of 4: C / 4 words of four signed codes, then the row's scale in f32, then the sum of its codes in i32:
- *   sum(trit * code) is sum((trit + 1) * code) less that sum. Two words of nothing follow, so that rows of a multiple of 16
- *   begin where a vec4 may. A value is code * scale.
+ * - ternary (BitNet b1.58, arXiv:2402.17764), C a multiple of 16: C / 16 words of 16 trits, then the row's scale in f32. A trit
+ *   is stored as trit + 1 in two bits; column 16 j + 4 k + b lies in word j at bits 8 b + 2 k, so that
+ *   `(word >> 2k) & 0x03030303` is four neighbours in four bytes. A weight is scale * trit.
+ * - q4, C a multiple of 32: for each block of 32 columns 4 words of eight codes from 0 to 15, then a word that is the block's
+ *   scale in f32, but for its last four bits, which are the block's zero. Columns 8 j + 4 h + (0, 1, 2, 3) lie in word j at bits
+ *   8 h + (0, 4, 16, 20). A weight is scale * (code - zero), and that is exact in f32.
+ * - q8, C a multiple of 32: for each block of 32 columns 8 words of four signed codes, then the block's scale in f32. A weight is
+ *   scale * code.
+ * - int8, activations as in BitNet, C a multiple of 4: C / 4 words of four signed codes, then the row's scale in f32, then the
+ *   sum of its codes in i32: sum(trit * code) is sum((trit + 1) * code) less that sum. Two words of nothing follow, so that
+ *   rows of a multiple of 16 begin where a vec4 may. A value is code * scale.
  *
- * Rows of int8 lie one behind the other. Rows of ternary lie in fours: word j of rows 4 g to 4 g + 3, next to one another, then
- * word j + 1 of each, so that one load of a vec4 serves four rows. What is missing in the last four is zeros.
+ * Rows of int8 lie one behind the other. Those of the weights lie in fours: word j of rows 4 g to 4 g + 3, next to one another,
+ * then word j + 1 of each, so that one load of a vec4 serves four rows. What is missing in the last four is zeros.
  */
-export type RowDtype = "ternary" | "int8"
+export type RowDtype = "ternary" | "q4" | "q8" | "int8"
 
 const BYTES: Record<Exclude<Dtype, RowDtype>, number> = { f32: 4, f16: 2, bf16: 2, u32: 4 }
-const ROWS: Record<RowDtype, { readonly perWord: number; readonly wordsBehind: number; readonly together: number }> = {
-  ternary: { perWord: 16, wordsBehind: 1, together: 4 },
-  int8: { perWord: 4, wordsBehind: 4, together: 1 },
+
+/** How rows are made: `words` for each `columns`, `behind` for the row; how many rows lie together. */
+interface Rows {
+  readonly columns: number
+  readonly words: number
+  readonly behind: number
+  readonly together: number
+}
+
+const ROWS: Record<RowDtype, Rows> = {
+  ternary: { columns: 16, words: 1, behind: 1, together: 4 },
+  q4: { columns: 32, words: 5, behind: 0, together: 4 },
+  q8: { columns: 32, words: 9, behind: 0, together: 4 },
+  int8: { columns: 4, words: 1, behind: 4, together: 1 },
 }
 
 /** The memory behind a tensor: a buffer of its own, or scratch that gets one when its run is planned. */
@@ -58,19 +73,29 @@ export function byteSize(shape: readonly number[], dtype: Dtype): number {
 }
 
 function bytesOf(shape: readonly number[], dtype: Dtype): number {
-  if (dtype !== "ternary" && dtype !== "int8") return sizeOf(shape) * BYTES[dtype]
-  const { perWord, wordsBehind, together } = ROWS[dtype]
-  const C = shape.at(-1) ?? 0
-  if (C % perWord !== 0) {
-    throw new RangeError(`${dtype} ${format(shape)}: rows are of ${C}, expected a multiple of ${perWord}`)
-  }
+  if (!isRowDtype(dtype)) return sizeOf(shape) * BYTES[dtype]
+  const { together } = ROWS[dtype]
   const rows = sizeOf(shape.slice(0, -1))
-  return Math.ceil(rows / together) * together * (C / perWord + wordsBehind) * 4
+  return Math.ceil(rows / together) * together * rowWords(shape, dtype) * 4
+}
+
+function isRowDtype(dtype: Dtype): dtype is RowDtype {
+  return dtype in ROWS
+}
+
+/** Words of one row of a shape. */
+export function rowWords(shape: readonly number[], dtype: RowDtype): number {
+  const { columns, words, behind } = ROWS[dtype]
+  const C = shape.at(-1) ?? 0
+  if (C % columns !== 0) {
+    throw new RangeError(`${dtype} ${format(shape)}: rows are of ${C}, expected a multiple of ${columns}`)
+  }
+  return (C / columns) * words + behind
 }
 
 /** How many rows of a type lie together: only whole groups of them can be told apart by where they begin. */
 export function rowsTogether(dtype: Dtype): number {
-  return dtype in ROWS ? ROWS[dtype as RowDtype].together : 1
+  return isRowDtype(dtype) ? ROWS[dtype].together : 1
 }
 
 /** A tensor without memory: `Device.allocate` may give it some. */
@@ -78,14 +103,14 @@ export function unbacked(shape: readonly number[], dtype: Dtype = "f32"): Tensor
   return { shape, dtype, storage: { byteLength: byteSize(shape, dtype), buffer: undefined }, byteOffset: 0 }
 }
 
-/** The same elements under another shape; the rows of ternary and int8 stay as they are. */
+/** The same elements under another shape; rows of codes stay as they are. */
 export function view(x: Tensor, shape: readonly number[]): Tensor {
   if (sizeOf(shape) !== sizeOf(x.shape)) {
     throw new RangeError(
       `view: shape is ${format(shape)}, expected ${sizeOf(x.shape)} elements as in ${format(x.shape)}`,
     )
   }
-  if (x.dtype in ROWS && shape.at(-1) !== x.shape.at(-1)) {
+  if (isRowDtype(x.dtype) && shape.at(-1) !== x.shape.at(-1)) {
     throw new RangeError(`view: ${x.dtype} shape is ${format(shape)}, expected rows as in ${format(x.shape)}`)
   }
   return { ...x, shape }

@@ -1,0 +1,247 @@
+import { describe, expect, test } from "vitest"
+import type { Device } from "../../src/kernels/device.ts"
+import { embed } from "../../src/kernels/embed.ts"
+import { linear, linearBackwardInput } from "../../src/kernels/linear.ts"
+import { fitsWorkgroup, gatedVector } from "../../src/kernels/linear_vector.ts"
+import { type QuantizedDtype, quantize } from "../../src/kernels/quantize.ts"
+import { Run } from "../../src/kernels/run.ts"
+import { Tape } from "../../src/kernels/tape.ts"
+import { byteSize, type Matrix } from "../../src/kernels/tensor.ts"
+import { expectClose } from "../helpers/compare.ts"
+import { gradients, readAll } from "../helpers/gradients.ts"
+import {
+  compute,
+  free,
+  matrix,
+  repeat,
+  tensor,
+  testDevice,
+  uniform,
+  WEIGHT_DTYPES,
+  type Weights,
+  weights,
+} from "../helpers/kernels.ts"
+import { glu } from "../reference/glu.ts"
+import * as product from "../reference/linear.ts"
+import * as reference from "../reference/quantized.ts"
+
+const DTYPES: readonly QuantizedDtype[] = ["q4", "q8"]
+
+describe("quantized weights", () => {
+  const device = testDevice()
+
+  /** A matrix rounded on the GPU, in parts of at most `most` rows, and the blocks that it holds. */
+  async function rounded(
+    device: Device,
+    shape: readonly [number, number],
+    weight: Weights,
+    dtype: QuantizedDtype,
+    most?: number,
+  ) {
+    const [N, C] = shape
+    const from = matrix(device, [N, C], weight)
+    const into = most === undefined ? device.matrix("weights", shape, dtype) : inParts(device, shape, dtype, most)
+    const run = new Run(device)
+    quantize(run, from, into)
+    const memory = await readAll(
+      device,
+      run,
+      into.parts.map(({ tensor }) => tensor),
+    )
+    free(device, from)
+    const blocks = into.parts.flatMap(({ rows }, i) =>
+      reference.blocks(new Uint32Array(memory[i]!.buffer), [rows, C], dtype),
+    )
+    return { into, blocks, values: reference.valuesOf(blocks) }
+  }
+
+  function inParts(device: Device, [N, C]: readonly [number, number], dtype: QuantizedDtype, most: number): Matrix {
+    const parts = Array.from({ length: Math.ceil(N / most) }, (_, p) => {
+      const rows = Math.min(most, N - p * most)
+      return { firstRow: p * most, rows, tensor: device.tensor("weights", [rows, C], dtype) }
+    })
+    return { shape: [N, C], dtype, parts }
+  }
+
+  test("take 5 and 9 bits a weight", () => {
+    expect(byteSize([64, 640], "q4")).toBe((64 * 640 * 5) / 8)
+    expect(byteSize([64, 640], "q8")).toBe((64 * 640 * 9) / 8)
+    expect(byteSize([61, 640], "q4")).toBe((64 * 640 * 5) / 8)
+    expect(() => byteSize([4, 48], "q4")).toThrow(
+      new RangeError("q4 [4, 48]: rows are of 48, expected a multiple of 32"),
+    )
+  })
+
+  test.each([
+    [1, 32],
+    [7, 96],
+    [37, 640],
+  ])("have in four bits the best scale and the zero of each block, [%i, %i] in every type", async (N, C) => {
+    for (const dtype of WEIGHT_DTYPES) {
+      const weight = weights(N * C, 1, dtype)
+      const { into, blocks } = await rounded(device(), [N, C], weight, "q4")
+      for (const [b, { values, zero, codes }] of blocks.entries()) {
+        const w = Array.from(weight.values.slice(32 * b, 32 * b + 32))
+        const error = w.reduce((sum, x, i) => sum + (x - values[i]!) ** 2, 0)
+        expect(error, `block ${b}`).toBeLessThanOrEqual(reference.bestError(w, zero) * 1.0001 + 1e-12)
+        expect(Math.abs(zero - reference.zeroOf(w)), `block ${b}`).toBeLessThanOrEqual(0.50001)
+        expect(Math.min(...codes)).toBeGreaterThanOrEqual(0)
+      }
+      free(device(), into)
+    }
+  })
+
+  test.each([
+    [1, 32],
+    [7, 96],
+    [37, 640],
+  ])("have in eight bits the nearest multiple of a 127th of the greatest, [%i, %i] in every type", async (N, C) => {
+    for (const dtype of WEIGHT_DTYPES) {
+      const weight = weights(N * C, 1, dtype)
+      const { into, blocks } = await rounded(device(), [N, C], weight, "q8")
+      for (const [b, { values, scale }] of blocks.entries()) {
+        const w = Array.from(weight.values.slice(32 * b, 32 * b + 32))
+        expect(scale).toBeCloseTo(Math.max(...w.map(Math.abs)) / 127, 9)
+        for (const [i, x] of w.entries()) expect(Math.abs(x - values[i]!)).toBeLessThanOrEqual(0.5001 * scale)
+      }
+      free(device(), into)
+    }
+  })
+
+  test("keep blocks of zeros, of one sign, with one large weight, and tiny ones", async () => {
+    const rows = [
+      new Float32Array(32),
+      Float32Array.from({ length: 32 }, (_, i) => 0.5 + i / 64),
+      Float32Array.from({ length: 32 }, (_, i) => -1 - i),
+      Float32Array.from({ length: 32 }, (_, i) => (i === 5 ? 100 : 0)),
+      Float32Array.from({ length: 32 }, (_, i) => 1e-7 * (i - 16)),
+    ]
+    const values = Float32Array.from(rows.flatMap((row) => [...row]))
+    for (const dtype of DTYPES) {
+      const { into, blocks } = await rounded(device(), [5, 32], { dtype: "f32", stored: values, values }, dtype)
+      expect(blocks[0]!.values.map(Math.abs)).toEqual([...rows[0]!])
+      for (const [b, row] of rows.entries()) {
+        const most = Math.max(...row.map(Math.abs))
+        expectClose(
+          blocks[b]!.values,
+          row,
+          { absolute: most * (dtype === "q4" ? 0.12 : 0.004) },
+          { what: `${dtype} row ${b}` },
+        )
+      }
+      free(device(), into)
+    }
+  })
+
+  test.each(DTYPES)(
+    "are gathered, multiplied by many tokens and passed back through as what they stand for, %s",
+    async (dtype) => {
+      const [T, N, C] = [5, 39, 96]
+      const weight = weights(N * C, 2, "bf16")
+      for (const most of [undefined, 16]) {
+        const { into, values } = await rounded(device(), [N, C], weight, dtype, most)
+        const ids = Uint32Array.of(38, 0, 17, 16, 3)
+        const table = await compute(device(), (run) => embed(run, tensor(device(), [5], ids), into, 1))
+        expectClose(
+          table,
+          [...ids].flatMap((id) => [...values.subarray(id * C, (id + 1) * C)]),
+          { relative: 1e-7 },
+          { what: `embed ${dtype}` },
+        )
+        const x = uniform(T * C, 3)
+        const y = await compute(device(), (run) => linear(run, tensor(device(), [T, C], x), into))
+        expectClose(y, product.linear(x, values, C), { relative: 6e-6 }, { what: `linear ${dtype}` })
+        const dy = uniform(T * N, 4)
+        const dx = await compute(device(), (run) => linearBackwardInput(run, tensor(device(), [T, N], dy), into))
+        expectClose(dx, product.linearBackwardInput(dy, values, C), { relative: 6e-6 }, { what: `dx ${dtype}` })
+      }
+    },
+  )
+
+  const SHAPES = [
+    [1, 32],
+    [5, 64],
+    [130, 640],
+    [33, 2048],
+  ] as const
+
+  test.each(SHAPES)("meet a token in eight bits: exactly what is defined, [%i, %i]", async (N, C) => {
+    const codes = Float32Array.from({ length: C }, (_, c) => (c % 32 === 7 ? 127 : ((c * 37) % 255) - 127))
+    const x = codes.map((code, c) => code * 2 ** ((c >> 5) % 5)) // of each block a multiple of its scale
+    for (const dtype of DTYPES) {
+      for (const most of [undefined, 8]) {
+        const { into, values } = await rounded(device(), [N, C], weights(N * C, 5, "f16"), dtype, most)
+        const y = await compute(device(), (run) => linear(run, tensor(device(), [1, C], x), into))
+        expectClose(y, product.linear(x, values, C), { relative: 2e-6 }, { what: `vector ${dtype} C ${C}` })
+      }
+    }
+  })
+
+  test.each(SHAPES)("round a token in blocks, [%i, %i]", async (N, C) => {
+    const x = uniform(C, 1, 3)
+    x.fill(0, 0, 32)
+    for (const dtype of DTYPES) {
+      const { into, values } = await rounded(device(), [N, C], weights(N * C, 5, "bf16"), dtype)
+      const y = await compute(device(), (run) => linear(run, tensor(device(), [1, C], x), into))
+      const expected = product.linear(reference.roundBlocks(x), values, C)
+      expectClose(y, expected, { relative: 2e-3, absolute: 1e-6 }, { what: `vector ${dtype}, rounded` }) // a code may fall to either side
+      if (C > 32) {
+        const whole = product.linear(x, values, C)
+        const difference = y.reduce((sum, value, n) => sum + (value - whole[n]!) ** 2, 0)
+        expect(difference).toBeGreaterThan(0)
+        expect(Math.sqrt(difference / whole.reduce((sum, value) => sum + value ** 2, 0))).toBeLessThan(0.02)
+      }
+    }
+  })
+
+  test.each(DTYPES)("meet a token as it is where it is too long for a workgroup, and on a tape, %s", async (dtype) => {
+    const [N, C] = [8, 16_384]
+    expect(fitsWorkgroup(device(), C)).toBe(false)
+    const weight = {
+      dtype: "f32" as const,
+      stored: repeat(uniform(4096, 1), N * C),
+      values: repeat(uniform(4096, 1), N * C),
+    }
+    const long = await rounded(device(), [N, C], weight, dtype)
+    const x = uniform(C, 2)
+    const y = await compute(device(), (run) => linear(run, tensor(device(), [1, C], x), long.into))
+    expectClose(y, product.linear(x, long.values, C), { relative: 6e-6 }, { what: `long ${dtype}` })
+    const short = await rounded(device(), [40, 96], weights(40 * 96, 3, "f32"), dtype)
+    const token = uniform(96, 4)
+    const input = tensor(device(), [1, 96], token)
+    const taped = new Run(device(), new Tape())
+    const [exact] = await readAll(device(), taped, [linear(taped, input, short.into)])
+    expectClose(exact!, product.linear(token, short.values, 96), { relative: 2e-6 }, { what: `taped ${dtype}` })
+    const dy = uniform(40, 5)
+    const [dx] = await gradients(device(), (run) => linear(run, input, short.into), tensor(device(), [1, 40], dy), [
+      input,
+    ])
+    expectClose(dx!, product.linearBackwardInput(dy, short.values, 96), { relative: 2e-6 }, { what: `dx ${dtype}` })
+  })
+
+  test.each(DTYPES)("gate a token in one product, %s", async (dtype) => {
+    const [F, C] = [68, 96]
+    const codes = Float32Array.from({ length: C }, (_, c) => (c % 32 === 7 ? 127 : ((c * 37) % 255) - 127) / 64)
+    const { into, values } = await rounded(device(), [2 * F, C], weights(2 * F * C, 5, "f16"), dtype)
+    const both = product.linear(codes, values, C)
+    for (const activation of ["gelu_tanh", "silu"] as const) {
+      const y = await compute(device(), (run) => {
+        const y = run.empty([1, F])
+        gatedVector(run, tensor(device(), [1, C], codes), into.parts[0]!.tensor, y, activation)
+        return y
+      })
+      const expected = glu(both.subarray(0, F), both.subarray(F), activation)
+      expectClose(y, expected, { relative: 4e-6 }, { what: `gated ${dtype} ${activation}` })
+    }
+  })
+
+  test("refuse other shapes and types", () => {
+    const run = new Run(device())
+    const [f32, q4] = [device().matrix("weights", [4, 64], "f32"), device().matrix("weights", [4, 64], "q4")]
+    expect(() => quantize(run, f32, device().matrix("weights", [8, 64], "q4"))).toThrow(
+      new RangeError("quantize: into is [8, 64], expected [4, 64]"),
+    )
+    expect(() => quantize(run, f32, f32)).toThrow(new TypeError("quantize: into is f32, expected q4 or q8"))
+    expect(() => quantize(run, q4, q4)).toThrow(new TypeError("quantize: weight is q4, expected f32, bf16 or f16"))
+  })
+})

@@ -1,0 +1,85 @@
+import { rowsInFours } from "./ternary.ts"
+
+/** A block of 32 weights, and the numbers that it stands for. */
+export interface Block {
+  readonly codes: readonly number[]
+  readonly scale: number
+  readonly zero: number
+  readonly values: readonly number[]
+}
+
+/** What memory of N rows of C columns in q4 or q8 holds: N C / 32 blocks. */
+export function blocks(memory: Uint32Array, [N, C]: readonly [number, number], dtype: "q4" | "q8"): Block[] {
+  const [words, read] = dtype === "q4" ? [5, readQ4] : [9, readQ8]
+  return rowsInFours(memory, N, (C / 32) * words).flatMap((row) =>
+    Array.from({ length: C / 32 }, (_, b) => read(row.subarray(b * words, (b + 1) * words))),
+  )
+}
+
+/** Columns 8 j + 4 h + i of word j at bit 8 h and 0, 4, 16 or 20; the last word is the scale, its last four bits the zero. */
+function readQ4(words: Uint32Array): Block {
+  const bits = [0, 4, 16, 20]
+  const code = (c: number) =>
+    Math.floor(words[Math.floor(c / 8)]! / 2 ** (8 * (Math.floor(c / 4) % 2) + bits[c % 4]!)) % 16
+  const zero = words[4]! % 16
+  return block(
+    Array.from({ length: 32 }, (_, c) => code(c)),
+    float(words[4]! - zero),
+    zero,
+  )
+}
+
+/** Column 4 j + i of word j in byte i, signed. */
+function readQ8(words: Uint32Array): Block {
+  const byte = (c: number) => Math.floor(words[Math.floor(c / 4)]! / 256 ** (c % 4)) % 256
+  const code = (c: number) => (byte(c) < 128 ? byte(c) : byte(c) - 256)
+  return block(
+    Array.from({ length: 32 }, (_, c) => code(c)),
+    float(words[8]!),
+    0,
+  )
+}
+
+function block(codes: number[], scale: number, zero: number): Block {
+  return { codes, scale, zero, values: codes.map((code) => scale * (code - zero)) }
+}
+
+function float(bits: number): number {
+  const data = new DataView(new ArrayBuffer(4))
+  data.setUint32(0, bits)
+  return data.getFloat32(0)
+}
+
+/** The numbers that blocks stand for, one behind the other. */
+export function valuesOf(all: readonly Block[]): Float64Array {
+  return Float64Array.from(all.flatMap(({ values }) => values))
+}
+
+/** Where 0 lies between the least and the greatest of weights, in 15ths of the way. */
+export function zeroOf(w: readonly number[]): number {
+  const [low, high] = [Math.min(0, ...w), Math.max(0, ...w)]
+  return high > low ? (15 * -low) / (high - low) : 0
+}
+
+/** The sum of squared errors of the best of the scales that four bits try for these weights. */
+export function bestError(w: readonly number[], zero: number): number {
+  const range = Math.max(0, ...w) - Math.min(0, ...w)
+  if (range === 0) return 0
+  const errors = Array.from({ length: 13 }, (_, step) => {
+    const scale = ((1 - (0.3 * step) / 12) * range) / 15
+    return w.reduce((sum, x) => {
+      const code = Math.min(15, Math.max(0, Math.round(x / scale) + zero))
+      return sum + (x - scale * (code - zero)) ** 2
+    }, 0)
+  })
+  return Math.min(...errors)
+}
+
+/** x in eight bits, in blocks of 32: multiples of the block's greatest magnitude by 127. */
+export function roundBlocks(x: ArrayLike<number>): Float64Array {
+  return Float64Array.from(x, (value, i) => {
+    const first = i - (i % 32)
+    const most = Math.max(...Array.from({ length: 32 }, (_, c) => Math.abs(x[first + c]!)))
+    return most === 0 ? 0 : (Math.round((value * 127) / most) * most) / 127
+  })
+}
