@@ -37,7 +37,11 @@ async function measure(model: string, folder: string | undefined, copyRate: numb
   }
   if (!lm) throw new RangeError(`--repeats: is ${values.repeats}, expected at least 1`)
   const V = lm.config.vocabSize
-  const prompt = (length: number) => [2, ...Array.from({ length: length - 1 }, (_, i) => 7 + ((i * 7919) % (V - 7)))]
+  let prompts = 0 // each begins anew, or what was computed of the one before would be used again
+  const prompt = (length: number) => {
+    const first = 7 + (prompts++ % (V - 7))
+    return [2, first, ...Array.from({ length: length - 2 }, (_, i) => 7 + ((i * 7919) % (V - 7)))]
+  }
   const run = async (length: number, maxTokens: number) => {
     const answer = lm.generate(prompt(length), { temperature: 0, maxTokens, ignoreEos: true })
     for await (const _ of answer);

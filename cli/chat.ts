@@ -8,6 +8,7 @@ import { type LoadedModel, loadModel } from "./model.ts"
 import {
   addJsonOption,
   addModelOptions,
+  addPrefixCacheOption,
   addSamplingOptions,
   generationOptions,
   type ModelFlags,
@@ -42,7 +43,7 @@ export function define(command: Command): void {
   command
     .option("--system <text>", "instructions before the conversation")
     .option("--messages <file>", "begin with a conversation from a file; a last message of the user is answered")
-  addSamplingOptions(addModelOptions(command))
+  addSamplingOptions(addPrefixCacheOption(addModelOptions(command)))
   addJsonOption(command, "print one object at the end: the messages and the last answer")
     .option("--stats", "print tokens per second on stderr after each answer")
     .addHelpText("after", EXAMPLES)

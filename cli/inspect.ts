@@ -69,8 +69,8 @@ function describe(checkpoint: Checkpoint, flags: Flags, adapters: readonly Adapt
   const ignored = [...tensors.values()].filter(({ info }) => !used.has(info.name))
   const byDtype: Record<string, { tensors: number; bytes: number }> = {}
   for (const tensor of stored) {
-    byDtype[tensor.info.dtype] ??= { tensors: 0, bytes: 0 }
-    const sum = byDtype[tensor.info.dtype]!
+    byDtype[storedType(tensor)] ??= { tensors: 0, bytes: 0 }
+    const sum = byDtype[storedType(tensor)]!
     sum.tensors++
     sum.bytes += bytesOf(tensor)
   }
@@ -91,7 +91,7 @@ function describe(checkpoint: Checkpoint, flags: Flags, adapters: readonly Adapt
     tensors: flags.tensors
       ? [...tensors.values()].map((tensor) => ({
           name: tensor.info.name,
-          dtype: tensor.info.dtype,
+          dtype: storedType(tensor),
           shape: tensor.info.shape,
           bytes: bytesOf(tensor),
           file: tensor.file,
@@ -146,8 +146,14 @@ async function describeAdapter(path: string) {
   }
 }
 
-function bytesOf({ info }: StoredTensor): number {
-  return info.end - info.start
+/** The type that the file has it in. */
+function storedType({ info, blocks }: StoredTensor): string {
+  return blocks?.dtype ?? info.dtype
+}
+
+function bytesOf({ info, blocks }: StoredTensor): number {
+  const { start, end } = blocks ?? info
+  return end - start
 }
 
 function sumBytes(tensors: readonly StoredTensor[]): number {

@@ -13,6 +13,7 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly mod
   {
     generate: { summary: "continue a text", module: () => import("./generate.ts") },
     chat: { summary: "have a conversation", module: () => import("./chat.ts") },
+    serve: { summary: "answer requests as OpenAI's API does", module: () => import("./serve.ts") },
     inspect: { summary: "describe a checkpoint, from its headers alone", module: () => import("./inspect.ts") },
     score: { summary: "tell how probable a text is", module: () => import("./score.ts") },
     tune: { summary: "fine-tune a model, or an adapter on it", module: () => import("./tune.ts") },

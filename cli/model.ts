@@ -39,13 +39,13 @@ export interface LoadDetails {
 export async function loadModel(
   flags: ModelFlags,
   signal: AbortSignal,
-  { location = flags.model, dtype, beside }: LoadDetails = {},
+  { location = flags.model, dtype = flags.dtype, beside }: LoadDetails = {},
 ): Promise<LoadedModel> {
   const { revision, ignoreKey: ignoreKeys, device, context, chunk, actQuant, adapter: adapters = [] } = flags
+  const prefixCache = flags.prefixCache === undefined ? undefined : { store: flags.prefixCache, onSkip: notSaved }
+  const options = { revision, ignoreKeys, device, context, chunk, dtype, actQuant, prefixCache, beside, signal }
   const began = performance.now()
-  const lm = await withProgress(signal, (onProgress) =>
-    load(location, { revision, ignoreKeys, device, context, chunk, dtype, actQuant, beside, signal, onProgress }),
-  )
+  const lm = await withProgress(signal, (onProgress) => load(location, { ...options, onProgress }))
   try {
     for (const [i, folder] of adapters.entries()) await lm.loadAdapter(folder, { name: `${i + 1}`, signal })
   } catch (error) {
@@ -57,6 +57,11 @@ export async function loadModel(
     process.stderr.write(`gemlet: no GPU found, computing on the CPU with ${lm.device.description}\n`)
   }
   return { lm, name: modelName(flags), adapters, loadMs }
+}
+
+/** Says why a saved prefix was of no use, or none was saved; the answer comes all the same. */
+function notSaved(reason: string): void {
+  process.stderr.write(`gemlet: --prefix-cache: ${reason}\n`)
 }
 
 /** What the user called the model. */

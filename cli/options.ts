@@ -1,5 +1,13 @@
 import { type Command, Option } from "commander"
-import { ACT_QUANTS, type ActQuant, DEVICE_KINDS, type DeviceKind, type GenerationOptions } from "../src/index.ts"
+import {
+  ACT_QUANTS,
+  type ActQuant,
+  DEVICE_KINDS,
+  type DeviceKind,
+  type GenerationOptions,
+  WEIGHT_PRECISIONS,
+  type WeightPrecision,
+} from "../src/index.ts"
 
 /** Which checkpoint, for every command. */
 export interface CheckpointFlags {
@@ -16,6 +24,8 @@ export interface ModelFlags extends CheckpointFlags {
   readonly chunk?: number
   readonly adapter?: string[]
   readonly actQuant?: ActQuant
+  readonly dtype?: WeightPrecision
+  readonly prefixCache?: string
 }
 
 /** How tokens are drawn. */
@@ -36,7 +46,10 @@ export interface SamplingFlags {
 export function addCheckpointOptions(command: Command): Command {
   return command
     .optionsGroup("Model:")
-    .option("-m, --model <location>", "a checkpoint folder, a URL of one, or a Hub id such as google/gemma-3-270m-it")
+    .option(
+      "-m, --model <location>",
+      "a checkpoint folder or GGUF file, a URL of one, or a Hub id such as google/gemma-3-270m-it",
+    )
     .option("--revision <name>", "branch, tag or commit of a Hub id")
     .option(
       "--ignore-key <key>",
@@ -46,7 +59,7 @@ export function addCheckpointOptions(command: Command): Command {
 }
 
 export function addModelOptions(command: Command): Command {
-  return addDeviceOption(addActQuantOption(addContextOptions(addAdapterOption(addCheckpointOptions(command)))))
+  return addDeviceOption(addPrecisionOptions(addContextOptions(addAdapterOption(addCheckpointOptions(command)))))
 }
 
 export function addAdapterOption(command: Command): Command {
@@ -57,12 +70,21 @@ export function addAdapterOption(command: Command): Command {
   )
 }
 
-export function addActQuantOption(command: Command): Command {
-  return command.addOption(
+export function addPrecisionOptions(command: Command): Command {
+  return addDtypeOption(command).addOption(
     new Option(
       "--act-quant <how>",
       "activations of ternary layers: int8, as they were trained (the default), or none, as they are",
     ).argParser(oneOf("--act-quant", ACT_QUANTS)),
+  )
+}
+
+export function addDtypeOption(command: Command): Command {
+  return command.addOption(
+    new Option(
+      "--dtype <type>",
+      "weights on the GPU: stored (the default), f32, bf16, f16, or rounded in blocks of 32 to q8 or q4",
+    ).argParser(oneOf("--dtype", WEIGHT_PRECISIONS)),
   )
 }
 
@@ -82,6 +104,13 @@ export function addContextOptions(command: Command): Command {
       whole("--context", 2),
     )
     .option("--chunk <n>", "tokens of a prompt to compute at once (default: 128)", whole("--chunk", 1, 65535))
+}
+
+export function addPrefixCacheOption(command: Command): Command {
+  return command.option(
+    "--prefix-cache <folder>",
+    "keep what was computed of long prompts here, and go on from it (up to 2 GiB)",
+  )
 }
 
 export function addSamplingOptions(command: Command): Command {

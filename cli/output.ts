@@ -67,6 +67,7 @@ export function answerJson({ lm, name, adapters, loadMs }: LoadedModel, generati
     text: generation.text,
     tokens: generation.tokens,
     promptTokens: timings.promptTokens,
+    reusedTokens: timings.reusedTokens,
     finishReason: generation.finishReason,
     seed,
     sampling,
@@ -85,9 +86,10 @@ export function answerJson({ lm, name, adapters, loadMs }: LoadedModel, generati
 
 /** `142 tokens at 50.8 per second, prompt of 5 in 152 ms, ended by eos, seed 42`. */
 export function statLine({ timings, finishReason, sampling }: Generation): string {
+  const known = timings.reusedTokens > 0 ? ` (${timings.reusedTokens} known from before)` : ""
   return [
     `${timings.tokens} tokens at ${timings.decodeTokensPerSecond.toFixed(1)} per second`,
-    `prompt of ${timings.promptTokens} in ${timings.prefillMs.toFixed(0)} ms`,
+    `prompt of ${timings.promptTokens}${known} in ${timings.prefillMs.toFixed(0)} ms`,
     `ended by ${finishReason ?? "Ctrl-C"}`,
     `seed ${sampling.seed}`,
   ].join(", ")

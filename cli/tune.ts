@@ -1,6 +1,6 @@
 import type { Command } from "commander"
 import { loadModel } from "./model.ts"
-import { addCheckpointOptions, type CheckpointFlags } from "./options.ts"
+import { addCheckpointOptions, addDtypeOption, type CheckpointFlags, type ModelFlags } from "./options.ts"
 import { NO_CACHE, type Run, runTraining } from "./training.ts"
 import {
   addDataOptions,
@@ -15,7 +15,7 @@ import {
 } from "./training_options.ts"
 import { commandLine } from "./training_report.ts"
 
-type Flags = CheckpointFlags & MethodFlags & TrainingFlags
+type Flags = CheckpointFlags & MethodFlags & TrainingFlags & Pick<ModelFlags, "dtype">
 
 /** What the help says of defaults. */
 export const DEFAULTS = {
@@ -35,6 +35,7 @@ Examples:
   gemlet tune --model google/gemma-3-270m-it --data chats/ --rank 16 --steps 500 --out polite
   gemlet tune --data stories.jsonl --method lamda --rank 32 --out lamda
   gemlet tune --data stories.jsonl --method full --lr 1e-5 --rows-at-once 1 --recompute --out tuned
+  gemlet tune --model google/gemma-3-1b-it --data chats/ --dtype q4 --out polite
   gemlet tune --resume --out polite
   gemlet generate --adapter adapter "Once upon a time"`
 
@@ -42,7 +43,7 @@ export function define(command: Command): void {
   command.description(
     "Fine-tunes a model on texts or conversations: a small adapter beside it by default, or all of its weights.",
   )
-  addRunOptions(addCheckpointOptions(command), "adapter, or model with --method full")
+  addRunOptions(addDtypeOption(addCheckpointOptions(command)), "adapter, or model with --method full")
   addMethodOptions(addDataOptions(command))
   addTrainingJsonOption(addMemoryOptions(addOptimizationOptions(command, DEFAULTS)))
     .addHelpText("after", EXAMPLES)
@@ -51,9 +52,9 @@ export function define(command: Command): void {
         defaultOut: ({ method }) => (method === "full" ? "model" : "adapter"),
         paths: ["model", "data", "heldOut"],
         options: tuneOptions,
-        load: ({ flags: { model, revision, ignoreKey, device = "auto", method } }, signal) =>
+        load: ({ flags: { model, revision, ignoreKey, device = "auto", method, dtype } }, signal) =>
           loadModel({ model, revision, ignoreKey, device, context: NO_CACHE }, signal, {
-            dtype: method === "full" ? "f32" : undefined,
+            dtype: dtype ?? (method === "full" ? "f32" : undefined),
           }),
         use,
       }),

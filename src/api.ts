@@ -1,9 +1,11 @@
 // What both entries give beside `load` and `open`.
 export type { FinishReason, Generation, GenerationOptions, Piece, Timings } from "./generation.ts"
+export type { Schema } from "./grammar/schema.ts"
 export { HubError } from "./hub/errors.ts"
 export type { DownloadProgress } from "./hub/progress.ts"
 export { formatBytes, type Memory } from "./kernels/device.ts"
 export { GpuError, type GpuErrorKind } from "./kernels/errors.ts"
+export type { LogProbability, TokenLogProbability } from "./kernels/likeliest.ts"
 export type { Sampling } from "./kernels/sample.ts"
 export {
   type LoadBytes,
@@ -12,6 +14,7 @@ export {
   loadBytes,
   type OpenModelOptions,
   type PackOptions,
+  type PrefixCacheOptions,
 } from "./load.ts"
 export type { Checkpoint, StoredTensor } from "./model/checkpoint.ts"
 export type { GenerationConfig, ModelConfig } from "./model/config.ts"
@@ -29,6 +32,7 @@ export { ACT_QUANTS, type ActQuant } from "./model/linear.ts"
 export type { HostArray, LossAndGradients } from "./model/model.ts"
 export { PACKINGS, type Packing } from "./model/packed.ts"
 export { type PeftAdapter, type PeftConfig, type PeftModule, readAdapter } from "./model/peft.ts"
+export type { PrefixStore, StoredFile } from "./model/prefix_store.ts"
 export {
   blobSource,
   type Folder,
@@ -42,6 +46,7 @@ export {
 } from "./model/source.ts"
 export { type MemoryStore, memoryStore, type Store } from "./model/store.ts"
 export type { LayerConfig, TransformerConfig } from "./model/transformer_config.ts"
+export { WEIGHT_PRECISIONS, type WeightPrecision } from "./model/upload.ts"
 export { DEVICE_KINDS, type DeviceKind } from "./platform/platform.ts"
 export type { AdapterOptions, GradientOptions, LanguageModel, Prompt, Score } from "./session.ts"
 export type { Message } from "./tokenizer/chat.ts"

@@ -1,3 +1,6 @@
+import { ConstrainedText, type Constraint, constraintOf } from "./grammar/constraint.ts"
+import type { Schema } from "./grammar/schema.ts"
+import { MAX_LIKELIEST, type TokenLogProbability } from "./kernels/likeliest.ts"
 import type { Sampling } from "./kernels/sample.ts"
 import type { GenerationConfig } from "./model/config.ts"
 import { type GenerateStats, generateTokens } from "./model/generate.ts"
@@ -16,6 +19,16 @@ export interface GenerationOptions extends Partial<Sampling> {
   readonly ignoreEos?: boolean
   /** When the context is full: refuse beforehand (`error`), or drop the oldest half and go on (`shift`). */
   readonly overflow?: "error" | "shift"
+  /**
+   * With each token its natural log-probability and those of so many of the likeliest tokens, 0 to 20, under the model's own
+   * distribution: before temperature, penalty, filters and schema.
+   */
+  readonly logprobs?: number
+  /**
+   * The answer is JSON that fits this schema, or any JSON object for true; cut where tokens run out or a stop string comes. What of
+   * JSON schema is held to: docs/constrained.md. Tokens then come one by one, as each decides what may follow.
+   */
+  readonly schema?: Schema | undefined
   readonly signal?: AbortSignal
 }
 
@@ -25,10 +38,16 @@ export type FinishReason = "eos" | "stop" | "length"
 export interface Piece {
   readonly text: string
   readonly tokens: readonly number[]
+  /** Of each token, where `logprobs` asks for it. */
+  readonly logprobs?: readonly TokenLogProbability[] | undefined
 }
 
 export interface Timings {
   readonly promptTokens: number
+  /** Of the prompt's tokens before its last, with which drawing begins: those that were computed. */
+  readonly prefillTokens: number
+  /** Those of which the cache, or a file, had what they leave behind. */
+  readonly reusedTokens: number
   /** Generated tokens that are part of the answer, the end token not counted. */
   readonly tokens: number
   readonly prefillMs: number
@@ -61,8 +80,17 @@ export class Generation implements AsyncIterable<Piece> {
   readonly #model: Model
   readonly #vocabulary: Vocabulary
   readonly #options: GenerationOptions
+  readonly #constraint: Constraint | undefined
   readonly #acquire: () => Promise<() => void>
-  readonly #stats: GenerateStats = { prefillTokens: 0, prefillMs: 0, decodeMs: 0, drawn: 0, hostMs: 0, readbacks: 0 }
+  readonly #stats: GenerateStats = {
+    prefillTokens: 0,
+    reusedTokens: 0,
+    prefillMs: 0,
+    decodeMs: 0,
+    drawn: 0,
+    hostMs: 0,
+    readbacks: 0,
+  }
   #started = false
 
   constructor(
@@ -83,20 +111,27 @@ export class Generation implements AsyncIterable<Piece> {
       throw new TypeError("generate: stop strings need a tokenizer, expected a tokenizer.json in the folder")
     }
     checkInteger("maxTokens", options.maxTokens ?? 1, 1, Number.MAX_SAFE_INTEGER)
+    checkInteger("logprobs", options.logprobs ?? 0, 0, MAX_LIKELIEST)
+    this.#constraint = constraintFor(options.schema, vocabulary, model)
   }
 
   get timings(): Timings {
-    const { prefillTokens, prefillMs, decodeMs, drawn, hostMs, readbacks } = this.#stats
+    const { prefillTokens, reusedTokens, prefillMs, decodeMs, drawn, hostMs, readbacks } = this.#stats
     const rate = (count: number, ms: number) => (ms > 0 ? (count * 1000) / ms : 0)
     return {
       promptTokens: this.prompt.length,
+      prefillTokens,
+      reusedTokens,
       tokens: this.tokens.length,
       prefillMs,
       decodeMs,
       hostMsPerToken: drawn > 0 ? hostMs / drawn : 0,
       prefillTokensPerSecond: rate(prefillTokens, prefillMs),
       decodeTokensPerSecond: rate(this.tokens.length, decodeMs),
-      dispatchesPerToken: this.#model.decodePlan.dispatches,
+      dispatchesPerToken: this.#model.decodePlanWith({
+        masked: this.#constraint !== undefined,
+        logprobs: this.#options.logprobs !== undefined,
+      }).dispatches,
       readbacks,
     }
   }
@@ -114,7 +149,7 @@ export class Generation implements AsyncIterable<Piece> {
 
   async *#run(): AsyncGenerator<Piece, void, void> {
     const { tokenizer, defaults } = this.#vocabulary
-    const { maxTokens, stop = [], ignoreEos = false, overflow = "error", signal } = this.#options
+    const { maxTokens, stop = [], ignoreEos = false, overflow = "error", logprobs, signal } = this.#options
     const ends = ignoreEos ? [] : [...this.#model.config.eos, ...(defaults?.eos ?? [])]
     const eos = new Set(ends)
     const stream = tokenizer && new TextStream(tokenizer)
@@ -122,11 +157,12 @@ export class Generation implements AsyncIterable<Piece> {
     const matcher = new StopMatcher(stop)
     const room = this.#model.context - this.prompt.length
     const limit = maxTokens ?? (overflow === "shift" ? Number.MAX_SAFE_INTEGER : room)
-    const settings = { sampling: this.sampling, maxTokens: limit, overflow, signal }
+    const mask = this.#constraint && new ConstrainedText(this.#constraint, eos)
+    const settings = { sampling: this.sampling, maxTokens: limit, overflow, logprobs, mask, signal }
     for await (const drawn of generateTokens(this.#model, this.prompt, settings, this.#stats)) {
       const tokens: number[] = []
       let text = ""
-      for (const id of drawn) {
+      for (const id of drawn.tokens) {
         if (eos.has(id)) {
           this.finishReason = "eos"
           break
@@ -139,6 +175,7 @@ export class Generation implements AsyncIterable<Piece> {
           break
         }
       }
+      if (mask?.final) this.finishReason ??= "eos" // nothing but the end could come
       const finished = this.finishReason !== undefined || this.tokens.length + tokens.length >= limit
       if (finished) {
         this.finishReason ??= "length"
@@ -149,10 +186,20 @@ export class Generation implements AsyncIterable<Piece> {
       }
       this.tokens.push(...tokens)
       this.text += text
-      if (tokens.length > 0 || text !== "") yield { text, tokens }
+      if (tokens.length > 0 || text !== "") yield { text, tokens, logprobs: drawn.logprobs?.slice(0, tokens.length) }
       if (finished) return
     }
   }
+}
+
+function constraintFor(
+  schema: Schema | undefined,
+  { tokenizer }: Vocabulary,
+  { config }: Model,
+): Constraint | undefined {
+  if (schema === undefined) return undefined
+  if (tokenizer) return constraintOf(tokenizer, config.vocabSize, schema)
+  throw new TypeError("generate: a schema needs a tokenizer, expected a tokenizer.json in the folder")
 }
 
 function samplingOf(options: GenerationOptions, defaults: GenerationConfig | undefined): Sampling {

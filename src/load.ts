@@ -6,6 +6,8 @@ import { cacheBytes } from "./model/cost.ts"
 import { Model, type ModelOptions } from "./model/model.ts"
 import type { Packing } from "./model/packed.ts"
 import { readAdapter } from "./model/peft.ts"
+import { hashReads } from "./model/prefix_identity.ts"
+import type { PrefixStore } from "./model/prefix_store.ts"
 import { type Folder, filesFolder, type ModelLocation, readJson, readText } from "./model/source.ts"
 import type { Store } from "./model/store.ts"
 import { type UploadOptions, type UploadProgress, uploadBytes } from "./model/upload.ts"
@@ -34,7 +36,10 @@ export interface LoadOptions extends OpenModelOptions {
   readonly context?: number
   /** Tokens of a prompt that go through the model at once; 128 by default. */
   readonly chunk?: number
-  /** `f32` widens the weights on the GPU, as training all of them needs; by default they stay as they are stored. */
+  /**
+   * How weights lie on the GPU. By default as they are stored; `f32` widens all, as training all of them needs; `bf16` and `f16`
+   * convert matrices; `q8` and `q4` round them to eight and four bits in blocks of 32: 9 and 5 bits a weight with scales.
+   */
   readonly dtype?: UploadOptions["dtype"]
   /**
    * What ternary layers do with activations: `int8`, the default, rounds them to eight bits a row, as they were in training;
@@ -43,8 +48,22 @@ export interface LoadOptions extends OpenModelOptions {
   readonly actQuant?: ModelOptions["actQuant"]
   /** Put the model on the same GPU device as this one, as a teacher is beside its student; to be disposed before it. */
   readonly beside?: LanguageModel
+  /**
+   * Where prefixes of long prompts are saved, and looked for: a folder, in browsers one of the origin's private file system.
+   * Nothing is saved without it.
+   */
+  readonly prefixCache?: string | PrefixCacheOptions
   /** `default` asks for WebGPU's default limits instead of the adapter's, as the smallest devices have. */
   readonly limits?: DeviceOptions["limits"]
+}
+
+export interface PrefixCacheOptions {
+  /** A folder, or a store of one's own. */
+  readonly store: string | PrefixStore
+  /** Bytes that it may take, 2 GiB by default; beyond them the prefixes go that were not used for longest. */
+  readonly maxBytes?: number
+  /** Learns why a file could not be used or written. The prompt is computed then, and nothing else happens. */
+  readonly onSkip?: (reason: string) => void
 }
 
 /** Bytes on the GPU, and what they are for. */
@@ -59,6 +78,7 @@ export interface LoadBytes {
 const MODEL_LIMIT = "the model's limit"
 const DEFAULT_CONTEXT = 4096
 const DEFAULT_CHUNK = 128
+const DEFAULT_PREFIX_BYTES = 2 * 2 ** 30
 /** Keys and values are kept in f32. */
 const CACHE_ELEMENT_BYTES = 4
 
@@ -85,7 +105,10 @@ export function createApi(platform: Platform): { load: Load; open: Open; merge: 
     openCheckpoint(await folderOf(platform, location, options, true), options)
 
   const load: Load = async (location, options = {}) => {
-    const checkpoint = await openCheckpoint(await folderOf(platform, location, options), options)
+    const prefixes = prefixOptions(platform, options.prefixCache)
+    const opened = await openCheckpoint(await folderOf(platform, location, options), options)
+    const hashed = prefixes && hashReads(opened)
+    const checkpoint = hashed?.checkpoint ?? opened
     try {
       const tokenizer = await readTokenizer(checkpoint.folder)
       const { context, chunk } = loadBytes(checkpoint, options)
@@ -94,6 +117,10 @@ export function createApi(platform: Platform): { load: Load; open: Open; merge: 
         const onProgress = (progress: UploadProgress) => options.onProgress?.({ phase: "upload", ...progress })
         const { dtype, actQuant, signal } = options
         const model = await Model.load(device, checkpoint, { context, chunk, dtype, actQuant, onProgress, signal })
+        if (hashed) {
+          const form = [dtype ?? "stored", actQuant ?? "int8"]
+          model.savePrefixes({ ...prefixes, model: [await hashed.digest(), ...form].join(" ") })
+        }
         return new LanguageModel(model, {
           folder: checkpoint.folder,
           tokenizer,
@@ -141,6 +168,18 @@ export function createApi(platform: Platform): { load: Load; open: Open; merge: 
     }
   }
   return { load, open, merge, pack }
+}
+
+/** @throws {RangeError} for a location or a size that cannot be */
+function prefixOptions(platform: Platform, prefixCache: LoadOptions["prefixCache"]) {
+  if (prefixCache === undefined) return undefined
+  const { store, maxBytes, onSkip } = typeof prefixCache === "string" ? { store: prefixCache } : prefixCache
+  if (store === "") throw new RangeError(`load: prefixCache is "", expected a folder`)
+  return {
+    store: typeof store === "string" ? platform.openPrefixStore(store) : store,
+    maxBytes: integer("prefixCache.maxBytes", maxBytes ?? DEFAULT_PREFIX_BYTES, 0, Number.MAX_SAFE_INTEGER),
+    onSkip,
+  }
 }
 
 async function openDevice(platform: Platform, { beside, device, limits, signal }: LoadOptions): Promise<Device> {

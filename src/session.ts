@@ -57,7 +57,7 @@ export interface Internals {
   readonly adapters: Adapters
   /** Where the model came from. */
   readonly folder: Folder
-  /** Waits for its turn; the caller must call what it gets when done. */
+  /** Waits for its turn, in which weights may be changed; the caller must call what it gets when done. */
   acquire(): Promise<() => void>
 }
 
@@ -80,7 +80,7 @@ export class LanguageModel {
 
   static {
     internals = (lm) => {
-      return { model: lm.#model, adapters: lm.#adapters, folder: lm.#folder, acquire: () => lm.#acquire() }
+      return { model: lm.#model, adapters: lm.#adapters, folder: lm.#folder, acquire: () => lm.#acquireToChange() }
     }
   }
 
@@ -209,7 +209,7 @@ export class LanguageModel {
     const unknown = names.find((name) => !all.has(name))
     if (unknown !== undefined) {
       const packed = this.#model.packed.has(unknown)
-      const expected = packed ? "a weight that is not ternary alone (load with dtype f32)" : "a parameter"
+      const expected = packed ? "a weight that is there in full (load with dtype f32)" : "a parameter"
       throw new RangeError(`lossAndGradients: wrt is ${unknown}, expected ${expected} such as ${[...all.keys()][0]}`)
     }
     const wanted = new Map(names.map((name) => [name, all.get(name)!]))
@@ -334,6 +334,14 @@ export class LanguageModel {
       this.#check()
     }
     return release
+  }
+
+  async #acquireToChange(): Promise<() => void> {
+    const release = await this.#acquire()
+    return () => {
+      this.#model.changed()
+      release()
+    }
   }
 
   async #exclusive<T>(work: () => Promise<T>): Promise<T> {

@@ -117,3 +117,13 @@ describe("stories260K", () => {
     expect(answer.text).toBe(expected.greedy_text)
   })
 })
+
+// In a context so short that no layer's keys are attended in parts.
+test.each(["goldens/tiny-gemma1", "goldens/tiny-gemma2", "goldens/tiny-gemma3", "stories260K", undefined])(
+  "a decode step of %s takes at most 8 dispatches a layer and 6 beside",
+  async (folder) => {
+    const lm = await load(folder && fixture(folder), { device, context: 64, chunk: 16 })
+    expect(lm.dispatchesPerToken).toBeLessThanOrEqual(8 * lm.config.numLayers + 6)
+    lm.dispose()
+  },
+)

@@ -4,7 +4,9 @@
 //   starts [T], never decreasing, read where packed is 1; otherwise all start at 0   lse [T, H]
 // cap(s) = softcap * tanh(s / softcap), or s where softcap is 0. lse is the logarithm of the sum of exp(cap(...)) over
 // those keys, which the backward asks for.
-// One workgroup per four queries of one kv head, so that a key is read once for the four: the heads that share it, then
+// Where parts is more than 1 each takes a share of the keys, y is [parts, T, H, D] and lse [parts, T, H], LOWEST in parts
+// without a key, and attend_combine.wgsl makes one of them.
+// One workgroup per part and four queries of one kv head, so that a key is read once for the four: the heads that share it, then
 // the next tokens'. Keys go by in blocks of 256: each lane scores four keys, then the lanes share out the columns (four to
 // a lane) and, where D < 256, the keys of the block. The softmax is the online one of Milakov & Gimelshein
 // (arXiv:1805.02867): the running maximum rescales what was summed before it.
@@ -13,7 +15,7 @@ const LANES = 64u;
 const BLOCK = 256u;
 const LOWEST = -3.0e38;
 struct Params {
-  T: u32, H: u32, G: u32, D4: u32, window: u32, capacity: u32, packed: u32, scale: f32, softcap: f32
+  T: u32, H: u32, G: u32, D4: u32, window: u32, capacity: u32, packed: u32, parts: u32, scale: f32, softcap: f32
 }
 @group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> k: array<vec4<f32>>;
@@ -52,7 +54,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let real = min(row, vec4<u32>(rows - 1u)); // rows past the end repeat the last; what they give is not stored
   let t = real / shared_by;
   let query = t * params.H + g * shared_by + real % shared_by;
-  let at = query * D4; // of the query in q, of the result in y
+  let at = query * D4; // of the query in q
   let position = vec4<u32>(cursor[0]) + t;
   var first = vec4<u32>(0u);
   if (params.window > 0u) { first = max(position + 1u, vec4<u32>(params.window)) - params.window; }
@@ -62,6 +64,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let capacity = params.capacity;
   let begin_slot = begin % capacity;
   let stride = params.G * D4; // from one slot to the next
+  let share = ((end - begin) / BLOCK + params.parts) / params.parts * BLOCK;
+  let first_block = begin + group.z * share;
+  let past = min(end + 1u, first_block + share); // of this part
 
   if (lane < D4) {
     queries[lane] = q[at.x + lane] * params.scale;
@@ -71,8 +76,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   workgroupBarrier();
 
-  let parts = LANES / D4; // groups of lanes that share out the keys of a block
-  let part = lane / D4;
+  let teams = LANES / D4; // groups of lanes that share out the keys of a block
+  let team = lane / D4;
   let column = lane % D4;
   var highest = vec4<f32>(LOWEST);
   var total = vec4<f32>(0.0);
@@ -80,7 +85,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var sum1 = vec4<f32>(0.0);
   var sum2 = vec4<f32>(0.0);
   var sum3 = vec4<f32>(0.0);
-  for (var block = begin; block <= end; block += BLOCK) {
+  for (var block = first_block; block < past; block += BLOCK) {
     let key = block + lane * 4u;
     var score0 = vec4<f32>(LOWEST);
     var score1 = vec4<f32>(LOWEST);
@@ -128,9 +133,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     sum1 *= rescale.y;
     sum2 *= rescale.z;
     sum3 *= rescale.w;
-    if (part < parts) {
+    if (team < teams) {
       let keys = min(BLOCK, end - block + 1u);
-      for (var i = part; i < keys; i += parts) {
+      for (var i = team; i < keys; i += teams) {
         var slot = begin_slot + (block - begin) + i;
         if (slot >= capacity) { slot -= capacity; }
         let x = v[slot * stride + g * D4 + column];
@@ -151,23 +156,25 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   weights[lane * 4u + 3u] = sum3;
   workgroupBarrier();
   if (lane < D4) {
-    for (var other = D4 + lane; other < parts * D4; other += D4) {
+    for (var other = D4 + lane; other < teams * D4; other += D4) {
       total += highs[other];
       sum0 += weights[other * 4u];
       sum1 += weights[other * 4u + 1u];
       sum2 += weights[other * 4u + 2u];
       sum3 += weights[other * 4u + 3u];
     }
-    y[at.x + lane] = sum0 / total.x;
-    if (row.y < rows) { y[at.y + lane] = sum1 / total.y; }
-    if (row.z < rows) { y[at.z + lane] = sum2 / total.z; }
-    if (row.w < rows) { y[at.w + lane] = sum3 / total.w; }
+    let to = at + group.z * params.T * params.H * D4;
+    y[to.x + lane] = sum0 / total.x;
+    if (row.y < rows) { y[to.y + lane] = sum1 / total.y; }
+    if (row.z < rows) { y[to.z + lane] = sum2 / total.z; }
+    if (row.w < rows) { y[to.w + lane] = sum3 / total.w; }
   }
   if (lane == 0u) {
-    let sums = highest + log(total);
-    lse[query.x] = sums.x;
-    if (row.y < rows) { lse[query.y] = sums.y; }
-    if (row.z < rows) { lse[query.z] = sums.z; }
-    if (row.w < rows) { lse[query.w] = sums.w; }
+    let to = query + group.z * params.T * params.H;
+    let sums = select(vec4<f32>(LOWEST), highest + log(total), total > vec4<f32>(0.0));
+    lse[to.x] = sums.x;
+    if (row.y < rows) { lse[to.y] = sums.y; }
+    if (row.z < rows) { lse[to.z] = sums.z; }
+    if (row.w < rows) { lse[to.w] = sums.w; }
   }
 }

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto"
-import { copyFile, mkdir, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises"
+import { copyFile, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises"
 import { dirname, join, relative } from "node:path"
 import { getRepoFolderName } from "@huggingface/hub"
+import { isGguf } from "../model/gguf/find.ts"
 import { INDEX, SINGLE, shardNames } from "./files.ts"
 import { isCommit } from "./model_id.ts"
 
@@ -64,9 +65,21 @@ export class ModelCache {
     }
   }
 
-  /** Whether a snapshot can be run as it is. What the repository has besides cannot be known from here. */
-  async isRunnable(commit: string): Promise<boolean> {
-    return (await this.has(commit, ["config.json", SINGLE])) || (await this.has(commit, ["config.json", INDEX]))
+  /**
+   * Whether a snapshot can be run as it is. What the repository has besides cannot be known from here.
+   *
+   * @param file the GGUF that is to be run
+   */
+  async isRunnable(commit: string, file?: string): Promise<boolean> {
+    if (file !== undefined) return this.has(commit, [file])
+    for (const weights of [SINGLE, INDEX]) if (await this.has(commit, ["config.json", weights])) return true
+    return this.hasGguf(commit)
+  }
+
+  /** Whether a snapshot has a GGUF, which needs nothing beside it. */
+  async hasGguf(commit: string): Promise<boolean> {
+    const names = await readdir(this.snapshot(commit)).catch(() => [])
+    return names.some(isGguf)
   }
 
   /** Gives a blob its name in a snapshot: a relative link, or a copy where links are refused. */

@@ -14,6 +14,8 @@ import { transfer } from "./transfer.ts"
 export interface DownloadOptions {
   /** Branch, tag or commit; `main` by default. */
   revision?: string
+  /** The GGUF file to take; by default safetensors, or the only GGUF. */
+  file?: string | undefined
   /** By default HF_TOKEN, or what `hf auth login` stored. */
   token?: string
   /** By default HF_ENDPOINT, or https://huggingface.co. */
@@ -47,9 +49,10 @@ export async function downloadModel(id: string, options: DownloadOptions = {}): 
   options.signal?.throwIfAborted()
 
   const known = await cache.commitOf(revision)
-  const cached = known !== undefined && (await cache.isRunnable(known)) ? known : undefined
-  if (cached !== undefined && isCommit(revision) && (await cache.has(cached, ["tokenizer.json"]))) {
-    return cache.snapshot(cached)
+  const cached = known !== undefined && (await cache.isRunnable(known, options.file)) ? known : undefined
+  if (cached !== undefined && isCommit(revision)) {
+    const whole = (await cache.has(cached, ["tokenizer.json"])) || (await cache.hasGguf(cached))
+    if (whole) return cache.snapshot(cached)
   }
   if (environmentOffline()) {
     if (cached !== undefined) return cache.snapshot(cached)
@@ -67,7 +70,7 @@ export async function downloadModel(id: string, options: DownloadOptions = {}): 
   })
   for (let again = false; ; again = true) {
     try {
-      return await update(client, cache, cached, options.onProgress)
+      return await update(client, cache, cached, options)
     } catch (error) {
       if (again || !(error instanceof HubError) || error.code !== "changed") throw error
     }
@@ -77,11 +80,11 @@ export async function downloadModel(id: string, options: DownloadOptions = {}): 
 /** The snapshot of a model that is in the cache already, as it was when it was downloaded; asks nobody. */
 export async function cachedModel(
   id: string,
-  { revision, cacheDir }: Pick<DownloadOptions, "revision" | "cacheDir"> = {},
+  { revision, file, cacheDir }: Pick<DownloadOptions, "revision" | "file" | "cacheDir"> = {},
 ): Promise<string | undefined> {
   const cache = new ModelCache(cacheDir ?? environmentCache(), checkModelId(id))
   const commit = await cache.commitOf(checkRevision(revision ?? DEFAULT_REVISION))
-  return commit !== undefined && (await cache.isRunnable(commit)) ? cache.snapshot(commit) : undefined
+  return commit !== undefined && (await cache.isRunnable(commit, file)) ? cache.snapshot(commit) : undefined
 }
 
 /** Asks what the revision is now, and brings what is missing of it. */
@@ -89,7 +92,7 @@ async function update(
   client: HubClient,
   cache: ModelCache,
   cached: string | undefined,
-  onProgress: DownloadOptions["onProgress"],
+  options: DownloadOptions,
 ): Promise<string> {
   let commit: string
   let names: string[] | undefined
@@ -100,8 +103,8 @@ async function update(
     if (cached === undefined) throw error
     return cache.snapshot(cached) // offline, or no longer allowed: the files are here
   }
-  if (names === undefined || !(await cache.has(commit, chooseFiles(client.id, names)))) {
-    await fetchSnapshot(client, cache, commit, onProgress)
+  if (names === undefined || !(await cache.has(commit, chooseFiles(client.id, names, options.file)))) {
+    await fetchSnapshot(client, cache, commit, options)
   }
   await cache.setCommit(client.revision, commit)
   return cache.snapshot(commit)
@@ -111,10 +114,10 @@ async function fetchSnapshot(
   client: HubClient,
   cache: ModelCache,
   commit: string,
-  onProgress: DownloadOptions["onProgress"],
+  { file: gguf, onProgress }: DownloadOptions,
 ): Promise<void> {
   const listed = await client.list(commit)
-  const files = chooseFiles(client.id, [...listed.keys()]).map((name) => listed.get(name)!)
+  const files = chooseFiles(client.id, [...listed.keys()], gguf).map((name) => listed.get(name)!)
   if (listed.has(INDEX) && files.at(-1)?.path === INDEX) {
     const index = files.pop()!
     await fetchFile(client, cache, commit, index, new ProgressMeter(index.size))

@@ -1,7 +1,7 @@
 /**
  * What went wrong between here and the Hub:
  * `access` gated or refused, `missing` no such model, revision or file, `network` no answer, `server` a failing answer,
- * `corrupt` wrong bytes, `changed` the repository moved meanwhile, `space` a full disk, `unsupported` no safetensors.
+ * `corrupt` wrong bytes, `changed` the repository moved meanwhile, `space` a full disk, `unsupported` no weights that are read.
  */
 export type HubErrorCode = "access" | "missing" | "network" | "server" | "corrupt" | "changed" | "space" | "unsupported"
 

@@ -1,3 +1,4 @@
+import { isGguf, onlyGguf } from "../model/gguf/find.ts"
 import { HubError } from "./errors.ts"
 
 export const SINGLE = "model.safetensors"
@@ -18,17 +19,23 @@ const WEIGHTS = /\.(safetensors|bin|gguf|ggml|pth?|ckpt|h5|msgpack|onnx|npz|tfli
 
 /**
  * The files of a repository that a model needs; of a sharded one the index, its shards being known later.
- * One weights file wins over an index, as in transformers.
+ * One weights file wins over an index, as in transformers; a GGUF is taken where it is asked for or nothing else is there.
  *
- * @throws HubError when there is no config.json or no safetensors
+ * @param file the GGUF that is asked for
+ * @throws HubError when there is no config.json, or neither safetensors nor a GGUF; RangeError for several GGUFs
  */
-export function chooseFiles(id: string, names: string[]): string[] {
+export function chooseFiles(id: string, names: string[], file?: string): string[] {
   const has = new Set(names)
   const weights = [SINGLE, INDEX].find((name) => has.has(name))
+  const gguf = file ?? (weights === undefined ? onlyGguf(id, names) : undefined)
+  if (gguf !== undefined) {
+    if (has.has(gguf)) return [...COMPANIONS.filter((name) => has.has(name) && name !== "config.json"), gguf]
+    throw new HubError("missing", `${id}: ${gguf} is missing; its GGUF files are ${list(names.filter(isGguf))}`)
+  }
   if (weights === undefined) {
     const others = names.filter((name) => WEIGHTS.test(name))
     const what = others.length > 0 ? `weights are ${list(others)}` : `files are ${list(names)}`
-    throw new HubError("unsupported", `${id}: ${what}, expected ${SINGLE} or ${INDEX}`)
+    throw new HubError("unsupported", `${id}: ${what}, expected ${SINGLE}, ${INDEX} or a GGUF`)
   }
   if (!has.has("config.json")) {
     throw new HubError("unsupported", `${id}: config.json is missing; the files are ${list(names)}`)

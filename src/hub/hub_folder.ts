@@ -1,8 +1,10 @@
-import { expectInside, type Folder, type Source, urlSource } from "../model/source.ts"
+import { expectInside, type Folder, parseJson, type Source, urlSource } from "../model/source.ts"
 import { answerError, networkError } from "./errors.ts"
 import { checkEndpoint, checkModelId, checkRevision, DEFAULT_ENDPOINT, DEFAULT_REVISION, fileUrl } from "./model_id.ts"
 
 export interface HubFolderOptions {
+  /** The GGUF file to read; by default safetensors, or the only GGUF. */
+  file?: string | undefined
   /** Branch, tag or commit; `main` by default. */
   revision?: string
   endpoint?: string
@@ -19,6 +21,16 @@ export function hubFolder(id: string, options: HubFolderOptions = {}): Folder {
   const asked = { endpoint, id: checkModelId(id), revision, hasToken: token !== undefined }
   return {
     name: id,
+    file: options.file,
+    async list(): Promise<string[]> {
+      const url = `${endpoint}/api/models/${id}/revision/${encodeURIComponent(revision)}`
+      const response = await call(url, { headers }).catch((error: unknown) => {
+        throw networkError(id, url, error)
+      })
+      const body = await response.text()
+      if (!response.ok) throw answerError(response, asked, body)
+      return fileNames(parseJson(body, url))
+    },
     async open(file: string): Promise<Source | undefined> {
       expectInside(id, file)
       const url = fileUrl(endpoint, id, revision, file)
@@ -33,4 +45,12 @@ export function hubFolder(id: string, options: HubFolderOptions = {}): Folder {
       throw error
     },
   }
+}
+
+/** The names at the top of a repository, from what the Hub tells about it. */
+function fileNames(info: unknown): string[] {
+  const siblings = (info as { siblings?: unknown } | null)?.siblings
+  if (!Array.isArray(siblings)) return []
+  const names: unknown[] = siblings.map((file) => (file as { rfilename?: unknown } | null)?.rfilename)
+  return names.filter((name): name is string => typeof name === "string" && !name.includes("/"))
 }

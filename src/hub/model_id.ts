@@ -14,6 +14,18 @@ export function isModelId(text: string): boolean {
   )
 }
 
+/** A model on the Hub as users name it: `owner/name`, or `owner/name/FILE.gguf` for one file where there are several. */
+export interface HubLocation {
+  readonly id: string
+  readonly file: string | undefined
+}
+
+/** Reads such a name; undefined for what is none. */
+export function hubLocation(text: string): HubLocation | undefined {
+  const [, id = text, file] = /^([^/]+\/[^/]+)\/([^/]+\.gguf)$/i.exec(text) ?? []
+  return isModelId(id) ? { id, file } : undefined
+}
+
 /** @throws RangeError for what cannot be a model id. */
 export function checkModelId(id: string): string {
   if (isModelId(id)) return id

@@ -3,10 +3,13 @@ import {
   attend_backward_delta,
   attend_backward_key,
   attend_backward_query,
+  attend_combine,
+  attend_subgroup,
   attend as attendKernel,
   cache_write,
 } from "./shaders.ts"
 import { expectDtype, expectShape, heads } from "./shape.ts"
+import { sharesLoads } from "./subgroups.ts"
 import type { Tensor } from "./tensor.ts"
 
 /** Keys and values of one layer: position s lies in slot `s % capacity`. */
@@ -70,11 +73,10 @@ export function attend(run: Run, q: Tensor, cache: KvCache, cursor: Tensor, opti
     expectShape("attend", "starts", starts, [T])
     expectDtype("attend", "starts", starts, "u32")
   }
-  const y = run.empty([T, H, D])
-  const lse = run.empty([T, H])
   const params = { T, H, G, D4: D / 4, window, capacity, packed: starts ? 1 : 0, scale, softcap }
-  const buffers = { q, k: cache.k, v: cache.v, cursor, starts: starts ?? cursor, y, lse }
-  run.dispatch(attendKernel, buffers, params, [Math.ceil((T * H) / G / 4), G])
+  const inputs = { q, k: cache.k, v: cache.v, cursor, starts: starts ?? cursor }
+  const { y, lse } = attendForward(run, params, inputs)
+  const buffers = { ...inputs, y, lse }
   run.tape?.record(y, (dy) => {
     const { dq, dk, dv } = attendBackward(run, params, { ...buffers, dy })
     return [
@@ -86,13 +88,53 @@ export function attend(run: Run, q: Tensor, cache: KvCache, cursor: Tensor, opti
   return y
 }
 
-type Forward = "q" | "k" | "v" | "starts" | "y" | "lse"
+type Params = Readonly<Record<keyof typeof attend_backward_key.params, number>>
+type Inputs = "q" | "k" | "v" | "cursor" | "starts"
+interface Result {
+  /** `[T, H, D]` */
+  readonly y: Tensor
+  /** `[T, H]`, the logarithms of the sums that the weights were divided by. */
+  readonly lse: Tensor
+}
+
+/** Keys in a block of attend.wgsl. */
+const BLOCK = 256
+
+function attendForward(run: Run, params: Params, inputs: Readonly<Record<Inputs, Tensor>>): Result {
+  const { T, H, G, D4, window, capacity } = params
+  const rows = (T * H) / G
+  const keys = Math.min(window || capacity, capacity) // that a query may see
+  const result = { y: run.empty([T, H, D4 * 4]), lse: run.empty([T, H]) }
+  if (T > 1 && rows > 4 && sharesLoads(run, 8 * T * H * D4 * keys)) {
+    run.dispatch(attend_subgroup, { ...inputs, ...result }, params, [Math.ceil(rows / 16), G])
+    return result
+  }
+  const parts = T === 1 ? partsOf(run, keys) : 1
+  const workgroups = [Math.ceil(rows / 4), G, parts] as const
+  if (parts === 1) {
+    run.dispatch(attendKernel, { ...inputs, ...result }, { ...params, parts }, workgroups)
+    return result
+  }
+  const partial = { y: run.empty([parts, T, H, D4 * 4]), lse: run.empty([parts, T, H]) }
+  run.dispatch(attendKernel, { ...inputs, ...partial }, { ...params, parts }, workgroups)
+  const combined = { part: partial.y, part_lse: partial.lse, ...result }
+  run.dispatch(attend_combine, combined, { parts, rows: T * H, D4 }, [T * H])
+  return result
+}
+
+/**
+ * Into how many parts the keys that a token alone may see are divided: it is a workgroup per kv head otherwise. A part without a
+ * key costs a CPU 10 us, and has no more cores to fill.
+ */
+function partsOf({ device }: Run, keys: number): number {
+  return Math.min(device.software ? 8 : 32, Math.ceil(keys / BLOCK))
+}
 
 /** Gradients from position 0: dq `[T, H, D]`, dk and dv `[capacity, G, D]`, 0 in slots that hold no position. */
 function attendBackward(
   run: Run,
-  params: Readonly<Record<keyof typeof attend_backward_key.params, number>>,
-  { q, k, v, starts, y, lse, dy }: Readonly<Record<Forward | "dy", Tensor>>,
+  params: Params,
+  { q, k, v, starts, y, lse, dy }: Readonly<Record<Exclude<Inputs, "cursor"> | keyof Result | "dy", Tensor>>,
 ): { dq: Tensor; dk: Tensor; dv: Tensor } {
   const { T, H, G, D4, capacity } = params
   if (capacity < T) throw new RangeError(`attend: capacity is ${capacity}, expected at least T = ${T} for gradients`)

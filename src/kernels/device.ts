@@ -44,6 +44,11 @@ export interface FoundAdapter {
 export interface DeviceOptions {
   /** Ask for WebGPU's default limits instead of the adapter's: what the smallest devices offer. */
   readonly limits?: "adapter" | "default"
+  /**
+   * Use kernels with subgroups wherever there are some and the adapter has them, as tests want it, or never, as on adapters
+   * without; otherwise they are used where they pay.
+   */
+  readonly subgroups?: "always" | "never"
 }
 
 /** One GPUDevice with its pipelines, its accounts and its errors. Only this folder talks to a GPU. */
@@ -53,22 +58,30 @@ export class Device {
   readonly description: string
   /** The largest piece of a buffer that one shader binding may see, in bytes. */
   readonly maxBinding: number
+  /** Kernels may `enable subgroups`, and lanes 0 to 3 of every subgroup exist. */
+  readonly subgroups: boolean
+  /** Kernels with subgroups are wanted whether they pay or not. */
+  readonly alwaysSubgroups: boolean
   readonly #pipelines = new Map<string, GPUComputePipeline>()
   readonly #held: Record<MemoryKind, number> = { weights: 0, cache: 0, training: 0, scratch: 0 }
   readonly #kinds = new Map<GPUBuffer, MemoryKind>()
   readonly #compiling = new Set<Promise<void>>()
   #peak = 0
   readonly #found: FoundAdapter
+  readonly #options: DeviceOptions
   readonly #ownsGpu: boolean
   #failure: GpuError | undefined
   #disposed = false
 
-  private constructor(gpu: GPUDevice, found: FoundAdapter, ownsGpu = true) {
+  private constructor(gpu: GPUDevice, found: FoundAdapter, options: DeviceOptions, ownsGpu = true) {
     this.gpu = gpu
     this.#found = found
+    this.#options = options
     this.#ownsGpu = ownsGpu
     this.software = found.software
     this.description = found.description
+    this.subgroups = gpu.features.has("subgroups")
+    this.alwaysSubgroups = options.subgroups === "always"
     this.maxBinding = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize)
     gpu.addEventListener("uncapturederror", (event) => {
       event.preventDefault() // it is thrown by check(), not printed by the runtime
@@ -86,7 +99,7 @@ export class Device {
   }
 
   /**
-   * Opens a device on an adapter, with all the limits that the adapter has.
+   * Opens a device on an adapter, with all the limits that the adapter has, and with subgroups where they have four lanes.
    *
    * @throws {GpuError} `no-adapter` when the adapter refuses
    */
@@ -98,8 +111,10 @@ export class Device {
         if (typeof value === "number") requiredLimits[name] = value
       }
     }
+    const subgroups = options.subgroups !== "never" && hasSubgroups(found.adapter)
+    const requiredFeatures: GPUFeatureName[] = subgroups ? ["subgroups"] : []
     try {
-      return new Device(await found.adapter.requestDevice({ requiredLimits }), found)
+      return new Device(await found.adapter.requestDevice({ requiredFeatures, requiredLimits }), found, options)
     } catch (cause) {
       throw new GpuError("no-adapter", `${found.description}: no device: ${(cause as Error).message}`, { cause })
     }
@@ -108,7 +123,7 @@ export class Device {
   /** Another account on the same GPU, for a second model: kernels may read the buffers of both. It must be disposed first. */
   beside(): Device {
     this.check()
-    return new Device(this.gpu, this.#found, false)
+    return new Device(this.gpu, this.#found, this.#options, false)
   }
 
   get memory(): Memory {
@@ -308,6 +323,11 @@ export class Device {
     // The first failure is the cause and what follows its consequence, except that a shader's own message comes late.
     if (!this.#failure || (error.kind === "compile" && this.#failure.kind === "validation")) this.#failure = error
   }
+}
+
+/** Whether an adapter has subgroups, all of four lanes or more. */
+function hasSubgroups({ features, info }: GPUAdapter): boolean {
+  return features.has("subgroups") && (info.subgroupMinSize ?? 0) >= 4
 }
 
 const WANTED_LIMITS = [

@@ -2,8 +2,15 @@ import { dequantize } from "./dequantize.ts"
 import { linearTiled } from "./linear_tiled.ts"
 import { linearVector, TERNARY_ROWS } from "./linear_vector.ts"
 import type { Run } from "./run.ts"
-import { linear_backward_input, linear_backward_weight, ternary_linear_vector } from "./shaders.ts"
+import {
+  linear_backward_input,
+  linear_backward_input_subgroup,
+  linear_backward_weight,
+  linear_backward_weight_subgroup,
+  ternary_linear_vector,
+} from "./shaders.ts"
 import { expectShape, rows } from "./shape.ts"
+import { sharesLoads } from "./subgroups.ts"
 import type { Matrix, Tensor } from "./tensor.ts"
 
 /**
@@ -82,7 +89,10 @@ export function linearBackwardInput(run: Run, dy: Tensor, weight: Matrix, onto?:
   const dx = onto ?? run.empty([T, C])
   for (const [i, { firstRow, rows, tensor }] of weight.parts.entries()) {
     const params = { T, C4: C / 4, N, first_row: firstRow, rows, accumulate: onto || i > 0 ? 1 : 0 }
-    run.dispatch(linear_backward_input, { dy, weight: tensor, dx }, params, [Math.ceil(C / 64), Math.ceil(T / 64)])
+    const buffers = { dy, weight: tensor, dx }
+    if (T > 8 && fourByFour(N, firstRow, rows) && sharesLoads(run, T * C * rows)) {
+      run.dispatch(linear_backward_input_subgroup, buffers, params, [Math.ceil(C / 128), Math.ceil(T / 16)])
+    } else run.dispatch(linear_backward_input, buffers, params, [Math.ceil(C / 64), Math.ceil(T / 64)])
   }
   return dx
 }
@@ -121,8 +131,15 @@ export function linearBackwardWeight(
       rows,
       accumulate: add ? 1 : 0,
     }
-    const workgroups = [Math.ceil(C / 64), Math.ceil(rows / 64)] as const
-    run.dispatch(linear_backward_weight, { dy, x: values, dweight: part.tensor }, params, workgroups)
+    const buffers = { dy, x: values, dweight: part.tensor }
+    if (rows > 8 && fourByFour(N, params.first_column) && sharesLoads(run, T * C * rows)) {
+      run.dispatch(linear_backward_weight_subgroup, buffers, params, [Math.ceil(C / 128), Math.ceil(rows / 16)])
+    } else run.dispatch(linear_backward_weight, buffers, params, [Math.ceil(C / 64), Math.ceil(rows / 64)])
   }
   return dweight
+}
+
+/** Whether rows of dy, and what begins within them, can be read four columns at once. */
+function fourByFour(...counts: readonly number[]): boolean {
+  return counts.every((count) => count % 4 === 0)
 }

@@ -1,4 +1,5 @@
 import type { Run } from "./run.ts"
+import { Tape } from "./tape.ts"
 import type { Tensor } from "./tensor.ts"
 
 /**
@@ -10,7 +11,8 @@ import type { Tensor } from "./tensor.ts"
 export function recompute(run: Run, x: Tensor, part: (x: Tensor) => Tensor): Tensor {
   const { tape } = run
   if (!tape) return part(x)
-  const y = run.on(undefined, () => part(x))
+  // On a tape that nobody asks, so that the same kernels run as when the part is recorded again.
+  const y = run.on(new Tape(), () => part(x))
   tape.record(y, (dy) => tape.recompute(run, () => part(x), dy))
   return y
 }

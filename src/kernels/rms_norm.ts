@@ -10,7 +10,7 @@ export interface RmsNormOptions {
 }
 
 /** One workgroup per row, or per 8 rows where there are many: the shaders' MANY. */
-function workgroups(T: number): [x: number, y: number] {
+export function rowWorkgroups(T: number): [x: number, y: number] {
   return fold(T < 256 ? T : Math.ceil(T / 8))
 }
 
@@ -25,7 +25,7 @@ export function rmsNorm(run: Run, x: Tensor, weight: Tensor, { eps, offset }: Rm
   const [T, C] = rows("rmsNorm", "x", x)
   expectShape("rmsNorm", "weight", weight, [C])
   const y = run.empty([T, C])
-  run.dispatch(kernel, { x, weight, y }, { T, C4: C / 4, eps, offset }, workgroups(T))
+  run.dispatch(kernel, { x, weight, y }, { T, C4: C / 4, eps, offset }, rowWorkgroups(T))
   run.tape?.record(y, (dy) => {
     const { dx, dweight } = rmsNormBackward(run, x, weight, dy, { eps, offset })
     return [
@@ -56,7 +56,7 @@ export function rmsNormBackward(
   expectShape("rmsNormBackward", "weight", weight, [C])
   expectShape("rmsNormBackward", "dy", dy, [T, C])
   const [dx, scale, dweight] = [run.empty([T, C]), run.empty([T]), run.empty([C])]
-  run.dispatch(rms_norm_backward, { x, weight, dy, dx, scale }, { T, C4: C / 4, eps, offset }, workgroups(T))
+  run.dispatch(rms_norm_backward, { x, weight, dy, dx, scale }, { T, C4: C / 4, eps, offset }, rowWorkgroups(T))
   run.dispatch(rms_norm_backward_weight, { x, dy, scale, dweight }, { T, C4: C / 4 }, [Math.ceil(C / 32)])
   return { dx, dweight }
 }

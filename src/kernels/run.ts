@@ -174,10 +174,21 @@ export class Run {
   }
 }
 
+interface Step {
+  readonly kernel: string
+  /** What is bound, all in all. */
+  readonly bytes: number
+  readonly pipeline: GPUComputePipeline
+  readonly group: GPUBindGroup
+  readonly x: number
+  readonly y: number
+  readonly z: number
+}
+
 /** A fixed sequence of dispatches with its memory, bind groups and parameters. */
 export class Plan {
   readonly #device: Device
-  readonly #steps: readonly { pipeline: GPUComputePipeline; group: GPUBindGroup; x: number; y: number; z: number }[]
+  readonly #steps: readonly Step[]
   readonly #owned: readonly GPUBuffer[]
 
   constructor(device: Device, dispatches: readonly Dispatch[], kept: readonly GPUBuffer[]) {
@@ -204,7 +215,8 @@ export class Plan {
       const pipeline = device.pipeline(dispatch.kernel, dispatch.flavours, dispatch.constants)
       const group = device.gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries })
       const [x, y, z] = dispatch.workgroups
-      return { pipeline, group, x, y, z }
+      const bytes = dispatch.bindings.reduce((sum, { tensor }) => sum + byteSize(tensor.shape, tensor.dtype), 0)
+      return { kernel: dispatch.kernel.name, bytes, pipeline, group, x, y, z }
     })
     if (all.byteLength > 0) device.gpu.queue.writeBuffer(uniform, 0, all)
   }
@@ -214,9 +226,19 @@ export class Plan {
     return this.#steps.length
   }
 
-  /** Puts the dispatches into a pass. */
-  encode(pass: GPUComputePassEncoder): void {
-    for (const { pipeline, group, x, y, z } of this.#steps) {
+  /** The kernels of the dispatches, in order, and the bytes that are bound to each. */
+  get kernels(): { readonly kernel: string; readonly bytes: number }[] {
+    return this.#steps.map(({ kernel, bytes }) => ({ kernel, bytes }))
+  }
+
+  /**
+   * Puts the dispatches into a pass.
+   *
+   * @param only of these kernels, to time them
+   */
+  encode(pass: GPUComputePassEncoder, only?: ReadonlySet<string>): void {
+    for (const { kernel, pipeline, group, x, y, z } of this.#steps) {
+      if (only && !only.has(kernel)) continue
       pass.setPipeline(pipeline)
       pass.setBindGroup(0, group)
       pass.dispatchWorkgroups(x, y, z)

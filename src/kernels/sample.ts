@@ -1,4 +1,5 @@
 import type { Device } from "./device.ts"
+import { maskLogits } from "./mask_logits.ts"
 import type { Run } from "./run.ts"
 import { sample as kernel } from "./shaders.ts"
 import { expectShape } from "./shape.ts"
@@ -77,10 +78,13 @@ export function resetSampleState(
  * Draws a token from one row of logits, appends it to `state.output`, makes it the next input and advances the cursor.
  *
  * @param logits `[1, V]`
+ * @param mask   `[ceil(V / 32)]`, u32: a bit for each token that may be drawn, at least one; without it all may. The others are
+ *               out before every filter, and at temperature 0
  */
-export function sample(run: Run, logits: Tensor, state: SampleState): void {
+export function sample(run: Run, logits: Tensor, state: SampleState, mask?: Tensor): void {
   const V = logits.shape[1]!
   expectShape("sample", "logits", logits, [1, V])
   expectShape("sample", "seen", state.seen, [Math.ceil(V / 32)])
-  run.dispatch(kernel, { logits, ...state }, { V }, [1])
+  const allowed = mask ? maskLogits(run, logits, mask) : logits
+  run.dispatch(kernel, { logits: allowed, ...state }, { V }, [1])
 }

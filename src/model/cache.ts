@@ -2,6 +2,7 @@ import type { KvCache } from "../kernels/attend.ts"
 import { type Device, formatBytes } from "../kernels/device.ts"
 import type { ModelConfig } from "./config.ts"
 import { cacheCapacity } from "./cost.ts"
+import type { Kept } from "./network.ts"
 import type { TransformerConfig } from "./transformer_config.ts"
 
 /** Keys and values of every layer, in f32: `[capacity, G, D]` each. */
@@ -10,6 +11,14 @@ export function createCaches(device: Device, config: TransformerConfig, context:
     const shape = [cacheCapacity(window, context, chunk), config.numKvHeads, config.headDim]
     return { k: device.tensor("cache", shape), v: device.tensor("cache", shape) }
   })
+}
+
+/** What caches hold of the positions, by layer. */
+export function keptOf({ layers }: TransformerConfig, caches: readonly KvCache[]): Kept[] {
+  return caches.flatMap(({ k, v }, i) => [
+    { name: `layers.${i}.k`, tensor: k, window: layers[i]!.window },
+    { name: `layers.${i}.v`, tensor: v, window: layers[i]!.window },
+  ])
 }
 
 /**

@@ -5,8 +5,11 @@ import {
   parseConfig,
   parseGenerationConfig,
 } from "./config.ts"
+import { type Blocks, openGguf } from "./gguf/checkpoint.ts"
+import { findGguf } from "./gguf/find.ts"
 import { clip, isObject, Keys, show } from "./keys.ts"
 import { expectTernary } from "./packed.ts"
+import { expectQuantized } from "./quantized.ts"
 import { readHeader, type SafetensorsHeader, type TensorInfo } from "./safetensors.ts"
 import { type Folder, readJson, type Source, staysInside } from "./source.ts"
 import { isHead, type WeightSpec, weightTable } from "./weights.ts"
@@ -16,6 +19,8 @@ export interface StoredTensor {
   readonly file: string
   readonly source: Source
   readonly info: TensorInfo
+  /** Of a weight that a file has in blocks of codes, which `source` and `info` give as F32: the blocks themselves. */
+  readonly blocks?: Blocks | undefined
 }
 
 /** A tensor of the text model, found and checked against the config. */
@@ -41,15 +46,15 @@ export interface Checkpoint {
   readonly config: ModelConfig
   /** Undefined when the folder has no generation_config.json. */
   readonly generation: GenerationConfig | undefined
-  /** The safetensors files, in the index's order. */
+  /** The safetensors files, in the index's order, or the one GGUF file. */
   readonly files: readonly { readonly name: string; readonly byteLength: number }[]
-  /** Every tensor of every file under its full name, those of a vision tower too. */
+  /** Every tensor of every file under its full name, those of a vision tower too; a weight in blocks is one of them. */
   readonly tensors: ReadonlyMap<string, StoredTensor>
   /** What stands before the text model's names: `model.`, `language_model.model.`, ... */
   readonly prefix: string
   /** The text model's tensors by field. All are there, of the right shape, in F32, F16 or BF16. */
   readonly weights: ReadonlyMap<string, Weight>
-  /** The files' own `__metadata__`. */
+  /** The files' own `__metadata__`; of a GGUF its general notes. */
   readonly metadata: ReadonlyMap<string, string>
   /** Closes the folder. */
   close(): Promise<void>
@@ -69,21 +74,25 @@ const HEAD = "lm_head.weight"
 const IGNORED = /^(model\.)?(vision_tower|multi_modal_projector)\.|(^|\.)rotary_emb(_local)?\.inv_freq$/
 
 /**
- * Reads a folder's config and headers, and checks every tensor against the config before a weight is touched.
+ * Reads a folder's config and headers, those of a GGUF file where it names one or has nothing else, and checks every tensor
+ * against the config before a weight is touched.
  * The folder is closed if that fails.
  *
  * @throws TypeError, RangeError or SyntaxError naming the file and what is wrong with it
  */
-export async function openCheckpoint(folder: Folder, options: ConfigOptions = {}): Promise<Checkpoint> {
+export async function openCheckpoint(given: Folder, options: ConfigOptions = {}): Promise<Checkpoint> {
   try {
+    const file = await findGguf(given)
+    const gguf = file === undefined ? undefined : await openGguf(given, file, options.ignoreKeys ?? [])
+    const folder = gguf?.folder ?? given
     const json = await readJson(folder, "config.json")
     if (json === undefined) throw new RangeError(`${folder.name}: config.json is missing, expected a checkpoint folder`)
-    const config = parseConfig(json, "config.json", options)
+    const config = parseConfig(json, gguf?.subject ?? "config.json", options)
     const generationJson = await readJson(folder, "generation_config.json")
     const generation =
       generationJson === undefined ? undefined : parseGenerationConfig(generationJson, "generation_config.json")
-    const { files, tensors, metadata, subject } = await readFiles(folder)
-    const { prefix, weights } = resolve(config, tensors, subject)
+    const { files, metadata, subject, tensors: stored } = gguf ?? (await readFiles(folder))
+    const { prefix, weights, tensors } = resolve(config, { tensors: stored, metadata, subject })
     await expectTied(config, prefix, tensors)
     return {
       folder,
@@ -97,7 +106,7 @@ export async function openCheckpoint(folder: Folder, options: ConfigOptions = {}
       close: async () => folder.close?.(),
     }
   } catch (error) {
-    await folder.close?.()
+    await given.close?.()
     throw error
   }
 }
@@ -170,8 +179,20 @@ function gather(opened: readonly Opened[], subject: string) {
   return { files, tensors, metadata, subject }
 }
 
-/** Finds the text model's tensors. Nothing may be missing, of another shape or dtype, or left over. */
-function resolve(config: ModelConfig, tensors: ReadonlyMap<string, StoredTensor>, subject: string) {
+/** What the files of a checkpoint hold. */
+interface Found {
+  readonly tensors: ReadonlyMap<string, StoredTensor>
+  readonly metadata: ReadonlyMap<string, string>
+  readonly subject: string
+}
+
+/**
+ * Finds the text model's tensors. Nothing may be missing, of another shape or dtype, or left over.
+ *
+ * @returns all tensors, too: one that is stored as codes as F32, and without those that belong to it
+ */
+function resolve(config: ModelConfig, { tensors: stored, metadata, subject }: Found) {
+  const tensors = new Map(stored)
   const table = weightTable(config)
   const embedding = table[0]!.name
   const [at, second] = PREFIXES.filter(({ prefix }) => tensors.has(`${prefix}${embedding}`))
@@ -191,11 +212,15 @@ function resolve(config: ModelConfig, tensors: ReadonlyMap<string, StoredTensor>
       const stored = tensors.get(prefix + name)
       const expected = `${spec.letters} = ${list(spec.shape)}`
       if (!stored) throw new RangeError(`${subject}: ${prefix}${name} is missing, expected ${expected}`)
+      used.add(prefix + name)
       const scale = spec.ternary ? expectTernary(stored, spec.shape, tensors) : undefined
       if (scale) used.add(scale.info.name)
-      else expectWeight(stored, expected, spec.shape)
-      weights.set(spec.field, { spec: { name, ...spec }, scale, ...stored })
-      used.add(prefix + name)
+      const quantized = spec.ternary ? undefined : expectQuantized(stored, spec.shape, tensors, metadata)
+      for (const part of quantized?.parts ?? []) tensors.delete(part)
+      const weight = quantized?.weight ?? stored
+      if (!scale) expectWeight(weight, expected, spec.shape)
+      tensors.set(prefix + name, weight)
+      weights.set(spec.field, { spec: { name, ...spec }, scale, ...weight })
     }
   }
   for (const [name, { file }] of tensors) {
@@ -204,7 +229,7 @@ function resolve(config: ModelConfig, tensors: ReadonlyMap<string, StoredTensor>
       `${file}: ${clip(name)} is left over, expected no such tensor for ${config.modelType} (is config.json from another model?)`,
     )
   }
-  return { prefix: at.prefix, weights }
+  return { prefix: at.prefix, weights, tensors }
 }
 
 /** A linear layer's weight may be stored as two factors instead: `PATH.u.weight` `[N, R]` and `PATH.v.weight` `[R, C]`. */
@@ -214,7 +239,7 @@ function storedForms(spec: WeightSpec, prefix: string, tensors: ReadonlyMap<stri
   const u = tensors.get(prefix + factor("u"))
   if (!u || C === undefined || !spec.field.startsWith("layers.") || spec.ternary) return [spec]
   if (tensors.has(prefix + spec.name)) return [spec]
-  const R = u.info.shape[1] ?? 0
+  const R = (u.info.shape[1] ?? 0) * (u.info.dtype === "U8" ? 2 : 1) // two codes of q4 to a byte
   if (R < 4 || R % 4 !== 0) {
     throw new RangeError(`${u.file}: ${u.info.name} is ${list(u.info.shape)}, expected a rank that is a multiple of 4`)
   }

@@ -24,14 +24,39 @@ export function isDType(value: unknown): value is DType {
   return typeof value === "string" && Object.hasOwn(DTYPE_BYTES, value)
 }
 
+/** Elements of a block. */
+export const BLOCK = 32
+
 /**
- * Little-endian bytes as float32, exactly.
+ * Bytes of a block of elements that share a scale. In ggml's types it is d, a float16 in front (`ggml-common.h`):
  *
- * @throws TypeError for a dtype other than F32, F16 and BF16
+ * - Q4_0: 16 bytes; the low half of byte i is q of element i, the high half that of element i + 16; a value is (q - 8) d.
+ * - Q8_0: 32 signed bytes; a value is q d.
+ *
+ * In those that safetensors files have in several tensors (src/model/quantized.ts) it is a float32 behind the codes:
+ *
+ * - q4: 16 bytes; the low half of byte i is the code of element 2 i, the high half that of element 2 i + 1; the scale, without
+ *   its last four bits; a byte that is the zero. A value is scale * (code - zero).
+ * - q8: 32 signed bytes; the scale. A value is scale * code.
  */
-export function decodeToFloat32(dtype: DType, bytes: Uint8Array): Float32Array<ArrayBuffer> {
+export const BLOCK_BYTES = { Q4_0: 18, Q8_0: 34, q4: 21, q8: 36 } as const
+
+/** A type in blocks: ggml's in capitals. */
+export type BlockType = keyof typeof BLOCK_BYTES
+
+export function isBlockType(value: unknown): value is BlockType {
+  return typeof value === "string" && Object.hasOwn(BLOCK_BYTES, value)
+}
+
+/**
+ * Little-endian bytes as float32: exactly, as codes have 8 bits and scales 11, in q4 5 and 20; in q8 rounded as GPUs round it.
+ *
+ * @throws TypeError for a dtype other than F32, F16, BF16 and those of blocks
+ */
+export function decodeToFloat32(dtype: DType | BlockType, bytes: Uint8Array): Float32Array<ArrayBuffer> {
+  if (isBlockType(dtype)) return decodeBlocks(dtype, bytes)
   if (dtype !== "F32" && dtype !== "F16" && dtype !== "BF16") {
-    throw new TypeError(`decodeToFloat32: dtype is ${dtype}, expected F32, F16 or BF16`)
+    throw new TypeError(`decodeToFloat32: dtype is ${dtype}, expected F32, F16, BF16, Q4_0 or Q8_0`)
   }
   const size = DTYPE_BYTES[dtype]
   if (bytes.byteLength % size !== 0) {
@@ -50,7 +75,40 @@ export function decodeToFloat32(dtype: DType, bytes: Uint8Array): Float32Array<A
   return values
 }
 
-function decodeF16(half: number): number {
+function decodeBlocks(type: BlockType, bytes: Uint8Array): Float32Array<ArrayBuffer> {
+  const size = BLOCK_BYTES[type]
+  if (bytes.byteLength % size !== 0) {
+    throw new RangeError(`decodeToFloat32: length is ${bytes.byteLength} bytes, expected a multiple of ${size}`)
+  }
+  const values = new Float32Array((bytes.byteLength / size) * BLOCK)
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  for (let at = 0, to = 0; at < bytes.byteLength; at += size, to += BLOCK) {
+    if (type === "q8") {
+      const scale = view.getFloat32(at + 32, true)
+      for (let i = 0; i < BLOCK; i++) values[to + i] = view.getInt8(at + i) * scale
+      continue
+    }
+    if (type === "q4") {
+      const [scale, zero] = [view.getFloat32(at + 16, true), bytes[at + 20]!]
+      for (let i = 0; i < BLOCK; i++) values[to + i] = (((bytes[at + (i >> 1)]! >> (4 * (i & 1))) & 15) - zero) * scale
+      continue
+    }
+    const scale = decodeF16(bytes[at]! | (bytes[at + 1]! << 8))
+    if (type === "Q8_0") {
+      for (let i = 0; i < BLOCK; i++) values[to + i] = ((bytes[at + 2 + i]! << 24) >> 24) * scale
+      continue
+    }
+    for (let i = 0; i < BLOCK / 2; i++) {
+      const pair = bytes[at + 2 + i]!
+      values[to + i] = ((pair & 15) - 8) * scale
+      values[to + BLOCK / 2 + i] = ((pair >> 4) - 8) * scale
+    }
+  }
+  return values
+}
+
+/** The number that a float16 is. */
+export function decodeF16(half: number): number {
   const sign = half & 0x8000 ? -1 : 1
   const exponent = (half >> 10) & 31
   const fraction = half & 1023

@@ -1,34 +1,33 @@
-import { add } from "../kernels/add.ts"
-import { attend, cacheWrite, type KvCache } from "../kernels/attend.ts"
+import { addNorm } from "../kernels/add_norm.ts"
+import { attend, type KvCache } from "../kernels/attend.ts"
+import { attentionInputs, type Projections } from "../kernels/attention_inputs.ts"
 import type { Device } from "../kernels/device.ts"
 import { embed } from "../kernels/embed.ts"
-import { glu } from "../kernels/glu.ts"
 import type { Head } from "../kernels/linear_distill.ts"
-import { recompute } from "../kernels/recompute.ts"
-import { rmsNorm } from "../kernels/rms_norm.ts"
-import { type RopeTables, rope, ropeTables } from "../kernels/rope.ts"
+import { ropeTableShape, ropeTables } from "../kernels/rope.ts"
 import type { Run } from "../kernels/run.ts"
 import { type Matrix, type Tensor, unbacked, view } from "../kernels/tensor.ts"
-import { createCaches } from "./cache.ts"
-import { type Linear, linear } from "./linear.ts"
+import { createCaches, keptOf } from "./cache.ts"
+import { gatedLinear, joinedLinear } from "./joined_linear.ts"
+import { type Stream, throughLayers } from "./layers.ts"
+import { type Linear, type LinearGroup, linear } from "./linear.ts"
 import type { ForwardOptions, Network, Passage, Place } from "./network.ts"
 import type { LayerConfig, TransformerConfig } from "./transformer_config.ts"
-import type { Uploaded } from "./upload.ts"
+import type { Uploaded } from "./uploaded.ts"
 
 /** Weights of one layer, by the fields of weights.ts. */
 interface BlockWeights {
   readonly preAttention: Tensor
   readonly attention: {
-    readonly q: Linear
-    readonly k: Linear
-    readonly v: Linear
+    /** q, k and v */
+    readonly projections: LinearGroup
     readonly o: Linear
     readonly qNorm?: Tensor
     readonly kNorm?: Tensor
   }
   readonly postAttention?: Tensor
   readonly preMlp: Tensor
-  readonly mlp: { readonly gate: Linear; readonly up: Linear; readonly down: Linear }
+  readonly mlp: { /** gate and up */ readonly projections: LinearGroup; readonly down: Linear }
   readonly postMlp?: Tensor
 }
 
@@ -44,56 +43,58 @@ interface ModelWeights {
 interface LayerState extends Place {
   /** Absent where the whole sequence goes through at once, as in training. */
   readonly cache?: KvCache | undefined
-  readonly rope: RopeTables
+  /** Its rotary table. */
+  readonly table: Tensor
 }
 
 /** `[T, C]` to `[T, C]`. */
 function attention(
   run: Run,
   config: TransformerConfig,
-  layer: LayerConfig,
-  w: BlockWeights["attention"],
+  { window }: LayerConfig,
+  { projections, o, qNorm, kNorm }: BlockWeights["attention"],
   x: Tensor,
-  { cache, rope: tables, cursor, starts }: LayerState,
+  { cursor, starts, ...state }: LayerState,
 ): Tensor {
   const T = x.shape[0]!
   const { numHeads: H, numKvHeads: G, headDim: D } = config
-  const norm = (y: Tensor, weight?: Tensor) =>
-    weight ? rmsNorm(run, view(y, [y.shape[0]! * (y.shape[1]! / D), D]), weight, normOptions(config)) : y
-  const rotate = (y: Tensor, heads: number) => rope(run, view(y, [T, heads, D]), tables, cursor)
-  const q = rotate(norm(linear(run, x, w.q), w.qNorm), H)
-  const k = rotate(norm(linear(run, x, w.k), w.kNorm), G)
-  const v = view(linear(run, x, w.v), [T, G, D])
-  if (cache) cacheWrite(run, k, v, cache, cursor)
+  const norms = qNorm && kNorm && { q: qNorm, k: kNorm, ...normOptions(config) }
+  const heads = joinedLinear(run, x, projections) as Projections
+  const { q, cache } = attentionInputs(run, heads, { H, G, D, norms, cursor, ...state })
   const scores = { scale: config.attentionScale, softcap: config.attentionSoftcap ?? 0 }
-  const options = { window: layer.window ?? 0, ...scores, starts }
-  const a = attend(run, q, cache ?? { k, v }, cursor, options) // [T, H, D]
-  return linear(run, view(a, [T, H * D]), w.o)
+  const a = attend(run, q, cache, cursor, { window: window ?? 0, ...scores, starts }) // [T, H, D]
+  return linear(run, view(a, [T, H * D]), o)
 }
 
 /** `[T, C]` to `[T, C]`. */
-function mlp(run: Run, config: TransformerConfig, w: BlockWeights["mlp"], x: Tensor): Tensor {
-  const h = glu(run, linear(run, x, w.gate), linear(run, x, w.up), config.activation) // [T, F]
-  return linear(run, h, w.down)
+function mlp(
+  run: Run,
+  { activation }: TransformerConfig,
+  { projections, down }: BlockWeights["mlp"],
+  x: Tensor,
+): Tensor {
+  return linear(run, gatedLinear(run, x, projections, activation), down)
 }
 
 /**
- * One decoder layer, `[T, C]` to `[T, C]`. Prefill and decode both run this; only T differs. Gemma 2 and 3 norm what
- * leaves each half as well as what enters it.
+ * One decoder layer. Prefill and decode both run this; only T differs. Gemma 2 and 3 norm what leaves each half as well as
+ * what enters it.
+ *
+ * @param next the norm that follows
  */
 function block(
   run: Run,
   config: TransformerConfig,
   layer: LayerConfig,
   w: BlockWeights,
-  x: Tensor,
+  { h: x, u }: Stream,
+  next: Tensor,
   state: LayerState,
-): Tensor {
-  const norm = (y: Tensor, weight?: Tensor) => (weight ? rmsNorm(run, y, weight, normOptions(config)) : y)
-  const a = attention(run, config, layer, w.attention, norm(x, w.preAttention), state)
-  const h = add(run, x, norm(a, w.postAttention))
-  const m = mlp(run, config, w.mlp, norm(h, w.preMlp))
-  return add(run, h, norm(m, w.postMlp))
+): Stream {
+  const a = attention(run, config, layer, w.attention, u, state)
+  const { h, u: v } = addNorm(run, x, a, { post: w.postAttention, next: w.preMlp }, normOptions(config))
+  const m = mlp(run, config, w.mlp, v)
+  return addNorm(run, h, m, { post: w.postMlp, next }, normOptions(config))
 }
 
 /** Gemma 1 to 3 and Llama: attention and gated MLPs. */
@@ -113,19 +114,20 @@ export class Gemma implements Network {
 
   inPieces(context: number, chunk: number): Passage {
     const caches = createCaches(this.#device, this.#config, context, chunk)
-    return this.#passage(ropesOf(this.#device, this.#config, context), caches)
+    return this.#passage(tablesOf(this.#device, this.#config, context), caches)
   }
 
   whole(T: number, empty = false): Passage {
-    return this.#passage(ropesOf(this.#device, this.#config, T, empty))
+    return this.#passage(tablesOf(this.#device, this.#config, T, empty))
   }
 
-  #passage(ropes: readonly RopeTables[], caches: readonly KvCache[] = []): Passage {
-    const tables = [...new Set(ropes)].flatMap(({ coarse, fine }) => [coarse, fine])
-    const held = [...tables, ...caches.flatMap(({ k, v }) => [k, v])]
+  #passage(tables: readonly Tensor[], caches: readonly KvCache[] = []): Passage {
+    const kept = keptOf(this.#config, caches)
+    const held = [...new Set(tables), ...kept.map(({ tensor }) => tensor)]
     return {
+      kept,
       forward: (run, ids, place, options) => {
-        const states = ropes.map((rope, i) => ({ rope, cache: caches[i], ...place }))
+        const states = tables.map((table, i) => ({ table, cache: caches[i], ...place }))
         return forward(run, this.#config, this.#weights, ids, states, options)
       },
       byteLength: held.reduce((sum, { storage }) => sum + storage.byteLength, 0),
@@ -150,17 +152,20 @@ function weightsOf(
   const block = (_: unknown, i: number): BlockWeights => {
     const tensor = (field: string) => uploaded.tensor(`layers.${i}.${field}`)
     const linear = (field: string) => uploaded.linear(`layers.${i}.${field}`, experts)
+    const group = (fields: readonly string[]) =>
+      uploaded.group(
+        fields.map((field) => `layers.${i}.${field}`),
+        fields.map(linear),
+      )
     return {
       preAttention: tensor("preAttention"),
       attention: {
-        q: linear("attention.q"),
-        k: linear("attention.k"),
-        v: linear("attention.v"),
+        projections: group(["attention.q", "attention.k", "attention.v"]),
         o: linear("attention.o"),
         ...(qkNorm && { qNorm: tensor("attention.qNorm"), kNorm: tensor("attention.kNorm") }),
       },
       preMlp: tensor("preMlp"),
-      mlp: { gate: linear("mlp.gate"), up: linear("mlp.up"), down: linear("mlp.down") },
+      mlp: { projections: group(["mlp.gate", "mlp.up"]), down: linear("mlp.down") },
       ...(sandwichNorms && { postAttention: tensor("postAttention"), postMlp: tensor("postMlp") }),
     }
   }
@@ -172,17 +177,14 @@ function weightsOf(
   }
 }
 
-/** Rotary tables of each layer; layers with the same settings share theirs. */
-function ropesOf(device: Device, config: TransformerConfig, positions: number, empty = false): RopeTables[] {
-  const tables = new Map<string, RopeTables>()
-  return config.layers.map(({ rope }) => {
+/** The rotary table of each layer; layers with the same settings share theirs. */
+function tablesOf(device: Device, { layers, headDim }: TransformerConfig, positions: number, empty = false): Tensor[] {
+  const tables = new Map<string, Tensor>()
+  return layers.map(({ rope }) => {
     const key = `${rope.theta} ${rope.factor}`
-    const shape = (count: number) => [count, config.headDim / 2, 2]
-    const table =
-      tables.get(key) ??
-      (empty
-        ? { coarse: unbacked(shape(Math.ceil(positions / 256))), fine: unbacked(shape(256)) }
-        : ropeTables(device, { headDim: config.headDim, ...rope }, positions))
+    const fresh = () =>
+      empty ? unbacked(ropeTableShape(headDim, positions)) : ropeTables(device, { headDim, ...rope }, positions)
+    const table = tables.get(key) ?? fresh()
     tables.set(key, table)
     return table
   })
@@ -199,16 +201,14 @@ function forward(
   weights: ModelWeights,
   ids: Tensor,
   states: readonly LayerState[],
-  { onState = () => {}, recompute: again = false }: ForwardOptions = {},
+  options?: ForwardOptions,
 ): Tensor {
-  let x = embed(run, ids, weights.embedding, config.embeddingScale)
-  onState(x)
-  weights.layers.forEach((w, i) => {
-    const layer = (x: Tensor) => block(run, config, config.layers[i]!, w, x, states[i]!)
-    x = again ? recompute(run, x, layer) : layer(x)
-    onState(x)
-  })
-  return rmsNorm(run, x, weights.norm, normOptions(config))
+  const x = embed(run, ids, weights.embedding, config.embeddingScale)
+  const { layers } = weights
+  const norms = { weights: [...layers.map(({ preAttention }) => preAttention), weights.norm], ...normOptions(config) }
+  const layer = (i: number, stream: Stream, next: Tensor) =>
+    block(run, config, config.layers[i]!, layers[i]!, stream, next, states[i]!)
+  return throughLayers(run, x, norms, layer, options)
 }
 
 function normOptions({ eps, normOffset }: TransformerConfig) {

@@ -1,27 +1,26 @@
-import { add } from "../kernels/add.ts"
+import { addNorm } from "../kernels/add_norm.ts"
 import type { Device } from "../kernels/device.ts"
 import { embed } from "../kernels/embed.ts"
 import { glu, gluHalves } from "../kernels/glu.ts"
 import { hgrnGates } from "../kernels/hgrn_gates.ts"
 import type { Head } from "../kernels/linear_distill.ts"
 import { lowerBound } from "../kernels/lower_bound.ts"
-import { recompute } from "../kernels/recompute.ts"
 import { recurrence } from "../kernels/recurrence.ts"
 import { rmsNorm } from "../kernels/rms_norm.ts"
 import type { Run } from "../kernels/run.ts"
-import type { Matrix, Tensor } from "../kernels/tensor.ts"
+import { type Matrix, type Tensor, view } from "../kernels/tensor.ts"
 import type { HgrnConfig } from "./hgrn_config.ts"
-import { type ActQuant, type BitWeight, bitInput, type Linear, linear } from "./linear.ts"
+import { type Stream, throughLayers } from "./layers.ts"
+import { type ActQuant, type BitWeight, bitInput, type Linear, type LinearGroup, linear, linears } from "./linear.ts"
 import type { ForwardOptions, Network, Passage, Place } from "./network.ts"
-import type { Uploaded } from "./upload.ts"
+import type { Uploaded } from "./uploaded.ts"
 
 /** Weights of one layer, by the fields of weights.ts. */
 interface BlockWeights {
   readonly preMixer: Tensor
   readonly mixer: {
-    readonly i: Linear
-    readonly f: Linear
-    readonly g: Linear
+    /** i, f and g */
+    readonly projections: LinearGroup
     readonly o: Linear
     readonly gNorm: Tensor
   }
@@ -66,6 +65,8 @@ export class Hgrn implements Network {
   /** @param states what the recurrences of the layers have come to, `[C]` each; none where sequences go through whole */
   #passage(states: readonly Tensor[]): Passage {
     return {
+      // The state after a token is all that the next one sees of those before it.
+      kept: states.map((h, i) => ({ name: `layers.${i}.h`, tensor: view(h, [1, h.shape[0]!]), window: 2 })),
       forward: (run, ids, place, options) => forward(run, this.#config, this.#weights, ids, states, place, options),
       byteLength: states.reduce((sum, { storage }) => sum + storage.byteLength, 0),
       free: () => {
@@ -89,12 +90,16 @@ function weightsOf({ numLayers, bitEps: eps }: HgrnConfig, uploaded: Uploaded, a
   const block = (_: unknown, i: number): BlockWeights => {
     const tensor = (field: string) => uploaded.tensor(`layers.${i}.${field}`)
     const linear = (field: string) => uploaded.bitLinear(`layers.${i}.${field}`, options)
+    const group = (fields: readonly string[]) =>
+      uploaded.bitGroup(
+        fields.map((field) => `layers.${i}.${field}`),
+        fields.map(linear),
+        options,
+      )
     return {
       preMixer: tensor("preMixer"),
       mixer: {
-        i: linear("mixer.i"),
-        f: linear("mixer.f"),
-        g: linear("mixer.g"),
+        projections: group(["mixer.i", "mixer.f", "mixer.g"]),
         o: linear("mixer.o"),
         gNorm: tensor("mixer.gNorm"),
       },
@@ -126,26 +131,28 @@ function mixer(
   state: Tensor | undefined,
   { cursor, starts }: Place,
 ): Tensor {
-  const { decay, input } = hgrnGates(run, linear(run, x, w.i), linear(run, x, w.f), { lower, starts })
+  const [i, f, gate] = linears(run, x, w.projections) as [Tensor, Tensor, Tensor]
+  const { decay, input } = hgrnGates(run, i, f, { lower, starts })
   const h = recurrence(run, decay, input, state && { h: state, cursor })
-  const g = rmsNorm(run, linear(run, x, w.g), w.gNorm, normOptions(config))
+  const g = rmsNorm(run, gate, w.gNorm, normOptions(config))
   return linear(run, glu(run, h, g, "silu"), w.o)
 }
 
-/** One layer, `[T, C]` to `[T, C]`. */
+/** One layer; `next` is the norm that follows. */
 function block(
   run: Run,
   config: HgrnConfig,
   w: BlockWeights,
-  x: Tensor,
+  { h: x, u }: Stream,
+  next: Tensor,
   lower: Tensor | undefined,
   state: Tensor | undefined,
   place: Place,
-): Tensor {
-  const u = rmsNorm(run, x, w.preMixer, normOptions(config))
-  const h = add(run, x, mixer(run, config, w.mixer, u, lower, state, place))
-  const v = rmsNorm(run, h, w.preMlp, normOptions(config))
-  return add(run, h, linear(run, gluHalves(run, linear(run, v, w.mlp.gate), "silu"), w.mlp.down))
+): Stream {
+  const a = mixer(run, config, w.mixer, u, lower, state, place)
+  const { h, u: v } = addNorm(run, x, a, { next: w.preMlp }, normOptions(config))
+  const m = linear(run, gluHalves(run, linear(run, v, w.mlp.gate), "silu"), w.mlp.down)
+  return addNorm(run, h, m, { next }, normOptions(config))
 }
 
 function forward(
@@ -155,19 +162,16 @@ function forward(
   ids: Tensor,
   states: readonly Tensor[],
   place: Place,
-  { onState = () => {}, recompute: again = false }: ForwardOptions = {},
+  options?: ForwardOptions,
 ): Tensor {
-  let x = embed(run, ids, weights.embedding, 1)
-  onState(x)
-  weights.layers.forEach((w, i) => {
-    const layer = (x: Tensor) => {
-      const lower = i > 0 ? lowerBound(run, weights.lowerBounds, i) : undefined
-      return block(run, config, w, x, lower, states[i], place)
-    }
-    x = again ? recompute(run, x, layer) : layer(x)
-    onState(x)
-  })
-  return rmsNorm(run, x, weights.norm, normOptions(config))
+  const x = embed(run, ids, weights.embedding, 1)
+  const { layers } = weights
+  const norms = { weights: [...layers.map(({ preMixer }) => preMixer), weights.norm], ...normOptions(config) }
+  const layer = (i: number, stream: Stream, next: Tensor) => {
+    const lower = i > 0 ? lowerBound(run, weights.lowerBounds, i) : undefined
+    return block(run, config, layers[i]!, stream, next, lower, states[i], place)
+  }
+  return throughLayers(run, x, norms, layer, options)
 }
 
 function normOptions({ eps }: HgrnConfig) {

@@ -73,7 +73,7 @@ export interface Linear {
 /** Linear layers of one input. */
 export interface LinearGroup {
   readonly layers: readonly Linear[]
-  /** All their weights as one, the rows of each behind those of the one before, beginning at a multiple of 64. */
+  /** All their weights as one, the rows of each behind those of the one before. */
   readonly joined?: JoinedWeight | undefined
 }
 
@@ -91,11 +91,11 @@ export type JoinedWeight =
  * @returns `[T, N]` each
  */
 export function linears(run: Run, x: Tensor, { layers, joined }: LinearGroup): Tensor[] {
-  const separate = run.tape || x.shape[0]! > 1 || layers.some((layer) => layer.observe)
+  const ends = rowEnds(layers)
+  const separate = run.tape || x.shape[0]! > 1 || layers.some((layer) => layer.observe) || !ends.every(canBegin)
   const y = joined && !separate ? together(run, x, joined) : undefined
   if (!y) return layers.map((layer) => linear(run, x, layer))
   const column = view(y, [sizeOf(y.shape), 1])
-  const ends = rowEnds(layers)
   return layers.map(({ shape: [N], weight, adapters }, i) => {
     const own = view(rowSlice(column, ends[i]! - N, ends[i]!), [1, N])
     return adapters.reduce((y, adapter) => adapt(run, x, y, weight, adapter), own)
@@ -103,8 +103,13 @@ export function linears(run: Run, x: Tensor, { layers, joined }: LinearGroup): T
 }
 
 /** Where the rows of each layer end, all being behind one another. */
-export function rowEnds(layers: readonly Linear[]): number[] {
+function rowEnds(layers: readonly Linear[]): number[] {
   return layers.map((_, i) => layers.slice(0, i + 1).reduce((sum, { shape: [N] }) => sum + N, 0))
+}
+
+/** Whether outputs from this row on can be bound on their own: at four bytes each, from 256 to 256. */
+function canBegin(row: number): boolean {
+  return row % 64 === 0
 }
 
 /** The outputs behind one another; undefined where there is no such product. */

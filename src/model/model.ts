@@ -1,5 +1,6 @@
 import { crossEntropy } from "../kernels/cross_entropy.ts"
 import type { Device } from "../kernels/device.ts"
+import { type LikeliestState, likeliest, likeliestState } from "../kernels/likeliest.ts"
 import { linear } from "../kernels/linear.ts"
 import { type Plan, Run, ScratchPool } from "../kernels/run.ts"
 import { type SampleState, sample, sampleState } from "../kernels/sample.ts"
@@ -17,8 +18,11 @@ import type { ActQuant, LinearAdapter } from "./linear.ts"
 import { freeInputs, type Labelled, type LossOptions, lossInputs, pack, sequenceLoss, writeInputs } from "./loss.ts"
 import type { ForwardOptions, Network, Passage } from "./network.ts"
 import { differentiated, type Parameter, readValues, tensorsOf } from "./parameter.ts"
+import { Prefix } from "./prefix.ts"
+import { SavedPrefixes, type SavedPrefixOptions } from "./prefix_saved.ts"
 import { embeddingScaleFor } from "./transformer_config.ts"
-import { type Uploaded, type UploadOptions, uploadWeights } from "./upload.ts"
+import { type UploadOptions, uploadWeights } from "./upload.ts"
+import type { Uploaded } from "./uploaded.ts"
 
 /** An array read back from the GPU, row-major. */
 export interface HostArray {
@@ -42,6 +46,14 @@ export interface LossAndGradients {
   readonly gradients: Map<string, Float32Array>
 }
 
+/** What a decode step does beside drawing a token. */
+export interface DecodeExtras {
+  /** Draw only what `Model.mask` allows. */
+  readonly masked?: boolean
+  /** Write log-probabilities into `Model.likeliest`. */
+  readonly logprobs?: boolean
+}
+
 /** The most bytes of logits that are on the GPU at once. */
 const LOGITS_BYTES = 16 * 2 ** 20
 
@@ -53,6 +65,10 @@ export class Model {
   readonly chunk: number
   /** What a decode step reads and writes: the token, its position, the settings of sampling, the tokens drawn. */
   readonly state: SampleState
+  /** `[ceil(V / 32)]`, u32: the tokens that a masked decode step may draw. */
+  readonly mask: Tensor
+  /** What a decode step tells of probabilities, if it is asked to. */
+  readonly likeliest: LikeliestState
   readonly network: Network
   /** What can be trained, by the checkpoint's names. */
   readonly parameters: ReadonlyMap<string, Parameter>
@@ -62,11 +78,14 @@ export class Model {
   readonly stored: ReadonlyMap<string, DType>
   /** How many parameters it has. */
   readonly size: ParameterCounts
+  /** Which tokens the cache has something of. */
+  readonly prefix: Prefix
   readonly #passage: Passage
+  #saved: SavedPrefixes | undefined
   readonly #ids: Tensor
   readonly #pool: ScratchPool
   #chunkPlan: Plan | undefined
-  #decodePlan: Plan | undefined
+  readonly #decodePlans = new Map<string, Plan>()
 
   /** Uploads a checkpoint and makes the model of it. */
   static async load(device: Device, checkpoint: Checkpoint, options: ModelOptions & UploadOptions): Promise<Model> {
@@ -90,33 +109,74 @@ export class Model {
     this.#pool = new ScratchPool(device)
     this.#ids = device.tensor("scratch", [this.chunk], "u32")
     this.state = sampleState(device, { V: config.vocabSize, context })
+    this.mask = device.tensor("scratch", [Math.ceil(config.vocabSize / 32)], "u32")
+    this.likeliest = likeliestState(device)
     this.#passage = this.network.inPieces(context, this.chunk)
+    this.prefix = new Prefix(device, this.#passage, context)
   }
 
   /** Puts adapters on linear layers, by path; those that were on are off then. */
   adapt(adapters: ReadonlyMap<string, readonly LinearAdapter[]>): void {
     for (const [path, linear] of this.network.linears) linear.adapters = adapters.get(path) ?? []
-    for (const plan of [this.#chunkPlan, this.#decodePlan]) plan?.dispose()
-    this.#chunkPlan = this.#decodePlan = undefined
+    this.prefix.forget()
+    this.#saved?.adapted()
+    this.#disposePlans()
   }
 
   /** The dispatches of one decode step: the token in `state.ids` to its successor. */
   get decodePlan(): Plan {
-    if (!this.#decodePlan) {
-      const run = new Run(this.device)
-      sample(run, logits(run, this.network, this.#forward(run, this.state.ids)), this.state)
-      this.#decodePlan = run.plan(this.#pool)
-    }
-    return this.#decodePlan
+    return this.decodePlanWith({})
+  }
+
+  /** The same for a step that does more; made once for each kind of step. */
+  decodePlanWith({ masked = false, logprobs = false }: DecodeExtras): Plan {
+    const kind = `${masked} ${logprobs}`
+    const known = this.#decodePlans.get(kind)
+    if (known) return known
+    const run = new Run(this.device)
+    const scores = logits(run, this.network, this.#forward(run, this.state.ids))
+    sample(run, scores, this.state, masked ? this.mask : undefined)
+    if (logprobs) likeliest(run, scores, this.state, this.likeliest)
+    const plan = run.plan(this.#pool)
+    this.#decodePlans.set(kind, plan)
+    return plan
+  }
+
+  /** Must be called after weights were changed in place: no key or value in the cache or in files is theirs any more. */
+  changed(): void {
+    this.prefix.forget()
+    this.#saved = undefined
   }
 
   /** Makes anew what is derived from weights, after they were changed. */
   derive(): void {
+    this.changed()
     const run = new Run(this.device)
     this.network.derive(run)
     const plan = run.plan(this.#pool)
     plan.submit()
     plan.dispose()
+  }
+
+  /** Keeps prefixes of long prompts in a store, and looks for them there. */
+  savePrefixes(options: SavedPrefixOptions): void {
+    this.#saved = new SavedPrefixes(this, options)
+  }
+
+  /**
+   * Has the cache hold as many of these tokens as are known from before: from the cache itself, copies of it, or files.
+   *
+   * @returns how many; those behind them are to be prefilled
+   */
+  async reuse(ids: readonly number[], signal?: AbortSignal): Promise<number> {
+    await this.prefix.settled
+    const here = this.prefix.restore(ids)
+    return (await this.#saved?.load(ids, here, signal)) ?? here
+  }
+
+  /** Saves what the cache still has of these tokens, where prefixes are saved and it is worth it. */
+  async savePrefix(ids: readonly number[]): Promise<void> {
+    await this.#saved?.save(ids)
   }
 
   /** Fills the cache with tokens at positions `start`, `start + 1`, ... */
@@ -127,6 +187,7 @@ export class Model {
       const full = tokens.length === this.chunk
       const plan = (full ? this.#chunkPlan : undefined) ?? this.#planChunk(tokens.length)
       plan.submit()
+      this.prefix.append(start + at, tokens)
       if (full) this.#chunkPlan = plan
       else plan.dispose()
       await this.device.settle()
@@ -195,6 +256,7 @@ export class Model {
       const plan = run.plan(this.#pool)
       try {
         plan.submit()
+        this.prefix.append(at, tokens)
         for (const [i, x] of kept.entries()) states[i]!.set(new Float32Array(await this.device.read(x)), at * C)
       } finally {
         plan.dispose()
@@ -246,9 +308,14 @@ export class Model {
 
   /** Gives its plans and scratch back; the buffers of weights and cache go with the device. */
   dispose(): void {
-    this.#chunkPlan?.dispose()
-    this.#decodePlan?.dispose()
+    this.#disposePlans()
     this.#pool.dispose()
+  }
+
+  #disposePlans(): void {
+    for (const plan of [this.#chunkPlan, ...this.#decodePlans.values()]) plan?.dispose()
+    this.#chunkPlan = undefined
+    this.#decodePlans.clear()
   }
 
   /**
@@ -265,6 +332,7 @@ export class Model {
       const plan = run.plan(this.#pool)
       try {
         plan.submit()
+        this.prefix.append(at, tokens)
         for (let row = 0; row < tokens.length; row += group) {
           yield { from: at + row, x: rowSlice(x, row, Math.min(tokens.length, row + group)) }
         }
@@ -298,6 +366,7 @@ export class Model {
   }
 
   #place(tokens: readonly number[], position: number): void {
+    this.prefix.reserve(position, position + tokens.length)
     this.device.write(this.#ids, Uint32Array.from(tokens))
     this.device.write(this.state.cursor, Uint32Array.of(position, 0))
   }
@@ -314,7 +383,8 @@ function createNetwork(
   { actQuant = "int8" }: ModelOptions,
 ): Network {
   if (config.modelType === "hgrn_bit") return new Hgrn(device, config, uploaded, actQuant)
-  const embeddingScale = embeddingScaleFor(config, weights.get("embedding")!.info.dtype)
+  const { info, blocks } = weights.get("embedding")!
+  const embeddingScale = embeddingScaleFor(config, blocks?.from ?? info.dtype)
   return new Gemma(device, { ...config, embeddingScale }, uploaded)
 }
 

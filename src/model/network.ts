@@ -18,8 +18,24 @@ export interface ForwardOptions {
   readonly recompute?: boolean | undefined
 }
 
+/**
+ * What a passage keeps of positions, in slots that take turns: that of position s lies in slot `s % capacity`. A layer that
+ * sees everything has a slot per position, a local one a ring. A recurrence's state is a ring of one slot with a window of
+ * two: the next token sees what the last one has left, and nothing before.
+ */
+export interface Kept {
+  /** Its own within the passage, and the same in every passage of the model: files call it so. */
+  readonly name: string
+  /** `[capacity, ...]`, the first dimension being the slots */
+  readonly tensor: Tensor
+  /** How many positions a token sees, its own among them; null for all. */
+  readonly window: number | null
+}
+
 /** A way for tokens through a network, with what it keeps of them: caches of keys and values, a recurrence's states. */
 export interface Passage {
+  /** What is kept, and how: nothing where sequences go through whole. */
+  readonly kept: readonly Kept[]
   /**
    * Records the model up to its head.
    *

@@ -1,7 +1,9 @@
 import type { Device } from "../kernels/device.ts"
+import { isQuantized } from "../kernels/quantize.ts"
 import type { Variable } from "../kernels/tape.ts"
 import { format, type Matrix, sizeOf, type Tensor } from "../kernels/tensor.ts"
 import { type DType, decodeToFloat32 } from "./dtype.ts"
+import { valuesOfRows } from "./quantized_rows.ts"
 
 /** A weight, and its shape in files. */
 export interface Parameter {
@@ -32,7 +34,7 @@ export async function readValues(
   const [columns, stored] = [shape.at(-1)!, variable.shape.at(-1)!]
   let at = 0
   for (const tensor of tensorsOf(variable)) {
-    const data = decodeToFloat32(tensor.dtype.toUpperCase() as DType, new Uint8Array(await device.read(tensor)))
+    const data = valuesIn(tensor, await device.read(tensor))
     if (columns === stored) {
       values.set(data.subarray(0, values.length - at), at)
       at = Math.min(values.length, at + data.length)
@@ -43,6 +45,12 @@ export async function readValues(
     }
   }
   return values
+}
+
+/** What the bytes of a tensor stand for. */
+function valuesIn({ dtype, shape }: Tensor, bytes: ArrayBuffer): Float32Array<ArrayBuffer> {
+  if (isQuantized(dtype)) return valuesOfRows(dtype, new Uint32Array(bytes), shape[0]!, shape[1]!)
+  return decodeToFloat32(dtype.toUpperCase() as DType, new Uint8Array(bytes))
 }
 
 /** Writes f32 values of `shape`, row-major; what the variable has beyond them becomes zero. */

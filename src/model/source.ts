@@ -11,6 +11,10 @@ export interface Folder {
   readonly name: string
   /** Opens a file by its name relative to the folder, or gives undefined when there is none. */
   open(name: string): Promise<Source | undefined>
+  /** The names of the files at its top, where that can be known. */
+  list?(): Promise<readonly string[]>
+  /** The GGUF file in it that was asked for: weights, config and tokenizer in one. */
+  readonly file?: string | undefined
   /** Releases file handles. */
   close?(): Promise<void>
 }
@@ -74,6 +78,7 @@ export function memoryFolder(name: string, files: ReadonlyMap<string, Uint8Array
       const bytes = files.get(file)
       return bytes && memorySource(bytes, file)
     },
+    list: async () => [...files.keys()],
   }
 }
 
@@ -91,6 +96,7 @@ export function filesFolder(files: Iterable<File>): Folder {
       const found = byName.get(file)
       return found && blobSource(found, file)
     },
+    list: async () => [...byName.keys()],
   }
 }
 

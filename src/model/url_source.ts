@@ -23,11 +23,17 @@ export async function urlSource(url: string, options: UrlOptions = {}): Promise<
   return source
 }
 
-/** A folder on a web server: file names are appended to the base URL, a query string stays. */
+/**
+ * A folder on a web server: file names are appended to the base URL, a query string stays. The URL of a GGUF file asks for that
+ * file of the folder that it lies in.
+ */
 export function urlFolder(baseUrl: string, options: UrlOptions = {}): Folder {
   const base = new URL(baseUrl, globalThis.location?.href)
+  const [, above = "", gguf] = /^(.*)\/([^/]+\.gguf)$/i.exec(base.pathname) ?? []
+  if (gguf !== undefined) base.pathname = above
   return {
-    name: baseUrl,
+    name: gguf === undefined ? baseUrl : `${base.origin}${above}`,
+    file: gguf && decodeURIComponent(gguf),
     async open(name) {
       expectInside(baseUrl, name)
       const url = new URL(base)

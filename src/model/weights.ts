@@ -91,6 +91,14 @@ export function weightTable(config: ModelConfig): WeightSpec[] {
   }))
 }
 
+/** The field of the norm whose output a weight multiplies, if it multiplies one's. */
+export function normBefore(field: string, config: ModelConfig): string | undefined {
+  if (config.modelType === "hgrn_bit") return undefined // there each ternary weight has a norm of its own
+  const [, layer, part] = /^(layers\.\d+)\.(attention\.[qkv]|mlp\.(?:gate|up))$/.exec(field) ?? []
+  if (layer) return `${layer}.${part!.startsWith("mlp") ? "preMlp" : "preAttention"}`
+  return field === "head" || (field === "embedding" && config.tiedHead) ? "norm" : undefined
+}
+
 /** Fields of the weights that multiply one and the same input, group by group: they should lie behind one another. */
 export function fieldsOfOneInput(config: ModelConfig): string[][] {
   const groups = config.modelType === "hgrn_bit" ? HGRN_ONE_INPUT : ONE_INPUT

@@ -1,16 +1,19 @@
 import { existsSync, statSync } from "node:fs"
+import { basename, dirname } from "node:path"
 import { fileURLToPath } from "node:url"
 import { cachedModel, downloadModel } from "../hub/download.ts"
 import { environmentEndpoint, environmentToken } from "../hub/environment.ts"
 import { hubFolder } from "../hub/hub_folder.ts"
-import { isModelId } from "../hub/model_id.ts"
+import { hubLocation } from "../hub/model_id.ts"
+import { isGguf } from "../model/gguf/find.ts"
 import { type Folder, urlFolder } from "../model/source.ts"
 import { findNodeAdapter } from "./node_adapter.ts"
 import { pathFolder } from "./node_files.ts"
+import { directoryPrefixStore as openPrefixStore } from "./node_prefix_store.ts"
 import type { OpenOptions, Platform } from "./platform.ts"
 
 /** Node and Deno: folders on the disk, the Hub's cache, hardware or software adapters. */
-export const nodePlatform: Platform = { findAdapter: findNodeAdapter, openFolder }
+export const nodePlatform: Platform = { findAdapter: findNodeAdapter, openFolder, openPrefixStore }
 
 async function openFolder(
   location: string | undefined,
@@ -20,18 +23,21 @@ async function openFolder(
   if (/^https?:\/\//.test(location)) return urlFolder(location)
   const path = location.startsWith("file:") ? fileURLToPath(location) : location
   if (existsSync(path)) {
-    if (!statSync(path).isDirectory()) throw new RangeError(`${path}: is a file, expected a checkpoint folder`)
-    return pathFolder(path)
+    if (statSync(path).isDirectory()) return pathFolder(path)
+    if (isGguf(path)) return { ...pathFolder(dirname(path)), file: basename(path) }
+    throw new RangeError(`${path}: is a file, expected a checkpoint folder or a GGUF file`)
   }
-  if (!isModelId(path)) {
+  const hub = hubLocation(path)
+  if (!hub) {
     throw new RangeError(`${path}: no such folder, expected a checkpoint folder, a URL or a Hub id such as owner/name`)
   }
+  const { id, file } = hub
   if (headersOnly) {
-    const cached = await cachedModel(path, { revision })
-    if (cached) return pathFolder(cached)
-    return hubFolder(path, { revision, endpoint: environmentEndpoint(), token: await environmentToken() })
+    const cached = await cachedModel(id, { revision, file })
+    if (cached) return { ...pathFolder(cached), file }
+    return hubFolder(id, { revision, file, endpoint: environmentEndpoint(), token: await environmentToken() })
   }
-  return pathFolder(await downloadModel(path, { revision, onProgress: onDownload, signal }))
+  return { ...pathFolder(await downloadModel(id, { revision, file, onProgress: onDownload, signal })), file }
 }
 
 /** The model that comes with the package: beside src/ in the repository, beside dist/ in the package. */

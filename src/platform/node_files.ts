@@ -52,6 +52,9 @@ export function pathFolder(directory: string): Folder {
       files.set(name, file)
       return await file
     },
+    async list() {
+      return (await readdir(directory).catch(absent)) ?? []
+    },
     async close() {
       const opened = await Promise.allSettled(files.values())
       files.clear()

@@ -1,5 +1,6 @@
 import type { DownloadProgress } from "../hub/progress.ts"
 import type { FoundAdapter } from "../kernels/device.ts"
+import type { PrefixStore } from "../model/prefix_store.ts"
 import type { Folder } from "../model/source.ts"
 
 /**
@@ -16,6 +17,8 @@ export interface Platform {
   findAdapter(kind: DeviceKind): Promise<FoundAdapter>
   /** Opens what a user names: a path, a URL or a Hub id; the embedded model without a name. */
   openFolder(location: string | undefined, options: OpenOptions): Promise<Folder>
+  /** Where prefixes lie that a user names so: a folder, in browsers one of the origin's private file system. */
+  openPrefixStore(location: string): PrefixStore
 }
 
 export interface OpenOptions {

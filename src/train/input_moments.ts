@@ -1,13 +1,15 @@
 import { linearBackwardWeight } from "../kernels/linear.ts"
 import { Run, ScratchPool } from "../kernels/run.ts"
-import { type Matrix, rowSlice } from "../kernels/tensor.ts"
+import { type Matrix, rowSlice, type Tensor } from "../kernels/tensor.ts"
 import { freeInputs, lossInputs, pack, writeInputs } from "../model/loss.ts"
+import type { Model } from "../model/model.ts"
 import { freeVariable, readValues } from "../model/parameter.ts"
 import { internals, type LanguageModel } from "../session.ts"
 
 /**
  * The second moments of what goes into each linear layer, `X^T X / n` over the n tokens of some sequences: `[C, C]` by
- * path, row-major. Adapters stay as they are.
+ * path, row-major. The head counts as one, by the path of the embedding where that is the head, unless its weight is ternary.
+ * Adapters stay as they are.
  *
  * @throws {RangeError} where there is no token
  */
@@ -24,20 +26,24 @@ export async function inputMoments(
   const inputs = lossInputs(device, network, Math.max(...sequences.map(({ length }) => length)))
   const pool = new ScratchPool(device)
   try {
-    for (const [path, layer] of network.linears) {
-      const [, C] = layer.shape
+    const sumOf = (path: string, C: number) => {
       const sum = device.matrix("training", [C, C], "f32")
       sums.set(path, sum)
-      layer.observe = (run, x) => {
-        linearBackwardWeight(run, x, x, { dweight: sum, firstRow: 0, add: true })
-      }
+      return sum
     }
+    for (const [path, layer] of network.linears) {
+      const sum = sumOf(path, layer.shape[1])
+      layer.observe = (run, x) => addMoment(run, x, sum)
+    }
+    const head = headPath(model)
+    if (head) sumOf(head, model.config.hiddenSize)
     for (const ids of sequences) {
       if (ids.length === 0) continue
       writeInputs(device, inputs, pack([{ ids, labels: ids }], inputs.ids.shape[0]))
       const run = new Run(device)
       const { cursor, passage } = inputs
-      passage.forward(run, rowSlice(inputs.ids, 0, ids.length), { cursor })
+      const hidden = passage.forward(run, rowSlice(inputs.ids, 0, ids.length), { cursor })
+      if (head) addMoment(run, hidden, sums.get(head)!)
       const plan = run.plan(pool)
       plan.submit()
       await device.settle()
@@ -58,4 +64,15 @@ export async function inputMoments(
     pool.dispose()
     release()
   }
+}
+
+function addMoment(run: Run, x: Tensor, sum: Matrix): void {
+  linearBackwardWeight(run, x, x, { dweight: sum, firstRow: 0, add: true })
+}
+
+/** Where the checkpoint has the matrix that logits are made with; undefined where that is ternary, behind a norm. */
+function headPath({ config, stored }: Model): string | undefined {
+  if (config.modelType === "hgrn_bit") return undefined
+  const names = [...stored.keys()].map((name) => name.replace(/\.weight$/, ""))
+  return names.find((name) => name.endsWith("lm_head")) ?? names.find((name) => name.endsWith("embed_tokens"))
 }

@@ -470,7 +470,7 @@ async function all<T>(values: AsyncIterable<T>): Promise<T[]> {
 function allWeights(model: Model, productDecay: number): Trainable[] {
   const fail = (name: string, dtype: string) =>
     new TypeError(`tune: ${name} is ${dtype}, expected f32 to train all weights (load with dtype f32)`)
-  for (const name of model.packed.keys()) throw fail(name, "ternary")
+  for (const [name, { dtype }] of model.packed) throw fail(name, dtype)
   const lowRank = new Set(
     [...model.network.linears].flatMap(([path, { weight }]) => (weight.kind === "low-rank" ? [path] : [])),
   )

@@ -24,6 +24,13 @@ interface Results {
   adapter: string
   models: Record<string, { logits: number[]; tokens: number[]; text: string; bytesLeft: number }>
   training: Training
+  prefixes: Prefixes
+}
+
+/** Two answers to one prompt of 300 tokens, the second from what the first has saved. */
+interface Prefixes {
+  answers: { tokens: number[]; reused: number }[]
+  reasons: string[]
 }
 
 interface Training {
@@ -72,9 +79,17 @@ async function serveFile(request: IncomingMessage, response: ServerResponse): Pr
   else createReadStream(path, { start, end }).pipe(response)
 }
 
-function compare({ error, models, training }: Results): string[] {
+function compare({ error, models, training, prefixes }: Results): string[] {
   if (error) return [error]
-  return [...compareModels(models), ...compareTraining(training)]
+  return [...compareModels(models), ...compareTraining(training), ...comparePrefixes(prefixes)]
+}
+
+function comparePrefixes({ answers, reasons }: Prefixes): string[] {
+  const reused = answers.map((answer) => answer.reused).join(", ")
+  const same = String(answers[0]!.tokens) === String(answers[1]!.tokens)
+  process.stdout.write(`prefixes: ${reused} tokens reused, answers ${same ? "equal" : "differ"}\n`)
+  if (reused === "0, 299" && same && reasons.length === 0) return []
+  return [`prefixes: ${reused} tokens reused, answers ${same ? "equal" : "differ"}, ${reasons.join("; ")}`]
 }
 
 function compareTraining({ losses, base, trained, without, loaded, files, bytesLeft }: Training): string[] {

@@ -1,10 +1,11 @@
 import { spawnSync } from "node:child_process"
-import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync } from "node:fs"
+import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { fixture } from "../helpers/golden.ts"
+import { fits } from "../reference/json_schema.ts"
 import { expectDocumented } from "./documented.ts"
 import { DEVICE, expectUsageError, gemlet, json } from "./run.ts"
 
@@ -14,6 +15,25 @@ const STORY = "Once upon a time"
 function generate(...args: string[]) {
   return gemlet(["generate", ...DEVICE, ...args])
 }
+
+const SCHEMA = {
+  type: "object",
+  properties: {
+    name: { type: "string", pattern: "^[A-Z][a-z]{2,8}$" },
+    age: { type: "integer", minimum: 1, maximum: 12 },
+  },
+  required: ["name", "age"],
+}
+let schemas = ""
+let schemaFile = ""
+beforeAll(() => {
+  schemas = mkdtempSync(join(tmpdir(), "gemlet-schema-"))
+  schemaFile = join(schemas, "person.json")
+  writeFileSync(schemaFile, JSON.stringify(SCHEMA))
+  writeFileSync(join(schemas, "bad.json"), '{ "type": "array", "uniqueItems": true }')
+  writeFileSync(join(schemas, "none.json"), "{")
+})
+afterAll(() => rmSync(schemas, { recursive: true, force: true }))
 
 function goldenJson(folder: string) {
   return JSON.parse(readFileSync(fixture(`${folder}/golden.json`), "utf8"))
@@ -71,6 +91,26 @@ describe("generate", () => {
     expect(stdout).toBe(`${greedy[0].new_tokens.slice(0, 8).join(",")}\n`)
     const text = await generate("--model", folder, STORY)
     expectUsageError(text, "gemlet generate", "tokenizer.json is missing", "token ids work without")
+  })
+
+  test("generate --schema gives JSON that fits, the same for the same seed", async () => {
+    const again = () => generate(STORY, "--schema", schemaFile, "--seed", "4")
+    const [a, b] = await Promise.all([again(), again()])
+    expect(a.code, a.stderr).toBe(0)
+    expect(fits(SCHEMA, JSON.parse(a.stdout)), a.stdout).toBe(true)
+    expect(b.stdout).toBe(a.stdout)
+  })
+
+  test("generate --logprobs prints a table behind the answer, and documented fields with --json", async () => {
+    const args = [STORY, "--greedy", "-n", "3", "--logprobs", "2"]
+    const [shown, told] = await Promise.all([generate(...args), generate(...args, "--json")])
+    const [text, empty, head, ...rows] = shown.stdout.trimEnd().split("\n")
+    expect([text, empty, head]).toEqual([", there was", "", expect.stringMatching(/^token +logprob +likeliest$/)])
+    expect(rows[1]).toMatch(/^" there" +-\d\.\d{4} {2}" there" -\d\.\d{4} {2}" [^"]+" -\d\.\d{4}$/)
+    const answer = json(told)
+    expectDocumented("generate", answer)
+    expect(answer.logprobs.map(({ token }: { token: number }) => token)).toEqual(answer.tokens)
+    expect(answer.logprobs[1].top[0]).toMatchObject({ text: " there", logprob: answer.logprobs[1].logprob })
   })
 
   test("generate says on stderr when the CPU computes unasked", async () => {
@@ -131,6 +171,18 @@ describe("generate, input that is wrong", () => {
       expectUsageError(await generate(...args), "gemlet generate", ...texts)
       expect(performance.now() - began, what).toBeLessThan(5000)
     }
+  })
+
+  test("generate refuses a schema that it cannot hold to, with the place", async () => {
+    const bad = await generate(STORY, "--schema", join(schemas, "bad.json"))
+    expectUsageError(bad, "gemlet generate", 'schema #: keyword is "uniqueItems", expected one of type')
+    expectUsageError(await generate(STORY, "--schema", join(schemas, "none.json")), "gemlet generate", "expected JSON")
+    expectUsageError(await generate(STORY, "--schema", "./nowhere.json"), "gemlet generate", "no such file")
+    expectUsageError(
+      await generate(STORY, "--logprobs", "21"),
+      "gemlet generate",
+      "expected a whole number from 0 to 20",
+    )
   })
 
   test("generate refuses a truncated safetensors file by name", async () => {

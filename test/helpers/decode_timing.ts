@@ -9,7 +9,7 @@ import type { Model } from "../../src/model/model.ts"
 import { freeVariable, tensorsOf } from "../../src/model/parameter.ts"
 import { gaussians } from "./random_hgrn.ts"
 
-const GREEDY = { repetitionPenalty: 1, temperature: 0, topK: 0, topP: 1, minP: 0, seed: 1 }
+export const GREEDY = { repetitionPenalty: 1, temperature: 0, topK: 0, topP: 1, minP: 0, seed: 1 }
 
 export interface Spread {
   readonly median: number
@@ -168,7 +168,7 @@ async function milliseconds(device: Device, plan: Plan): Promise<number> {
 }
 
 /** Measures in turn, so that what else the machine does meets all. The first turn warms up. */
-async function inTurn(measures: readonly (() => Promise<number>)[], rounds: number): Promise<Spread[]> {
+export async function inTurn(measures: readonly (() => Promise<number>)[], rounds: number): Promise<Spread[]> {
   const samples: number[][] = measures.map(() => [])
   for (let round = 0; round <= rounds; round++) {
     for (const [i, measure] of measures.entries()) {

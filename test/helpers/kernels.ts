@@ -1,15 +1,18 @@
 import { afterAll, beforeAll } from "vitest"
-import type { Device } from "../../src/kernels/device.ts"
+import type { Device, DeviceOptions } from "../../src/kernels/device.ts"
 import { Run, ScratchPool } from "../../src/kernels/run.ts"
 import type { Dtype, Matrix, Tensor } from "../../src/kernels/tensor.ts"
 import { bf16, f16 } from "../reference/weights.ts"
 import { openTestDevice } from "./device.ts"
 
+/** For tests of kernels that have a variant with subgroups: that one, where the adapter can, and the other. */
+export const SUBGROUPS = [{ subgroups: "always" }, { subgroups: "never" }] as const
+
 /** A device for the tests of one file. WebGPU's default limits: what passes with them passes with any. */
-export function testDevice(): () => Device {
+export function testDevice(options: Pick<DeviceOptions, "subgroups"> = {}): () => Device {
   let device: Device
   beforeAll(async () => {
-    device = await openTestDevice({ limits: "default" })
+    device = await openTestDevice({ limits: "default", ...options })
   })
   afterAll(() => device.dispose())
   return () => device

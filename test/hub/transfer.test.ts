@@ -2,7 +2,7 @@ import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { mkdir, readdir, readFile, rm, stat, symlink, utimes, writeFile } from "node:fs/promises"
 import { hostname } from "node:os"
-import { join, resolve } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import ts from "typescript"
 import { describe, expect, test, vi } from "vitest"
@@ -238,13 +238,14 @@ async function compile(to: string): Promise<URL> {
     module: ts.ModuleKind.ESNext,
     rewriteRelativeImportExtensions: true,
   }
-  await mkdir(to)
-  for (const name of await readdir("src/hub")) {
-    const source = await readFile(join("src/hub", name), "utf8")
+  const names = (await readdir("src/hub")).map((name) => `hub/${name}`)
+  for (const name of [...names, "model/gguf/find.ts"]) {
+    const source = await readFile(join("src", name), "utf8")
     const { outputText } = ts.transpileModule(source, { fileName: name, compilerOptions: options })
+    await mkdir(join(to, dirname(name)), { recursive: true })
     await writeFile(join(to, name.replace(/ts$/, "js")), outputText)
   }
   await writeFile(join(to, "package.json"), '{"type": "module"}')
   await symlink(resolve("node_modules"), join(to, "node_modules"), "junction")
-  return pathToFileURL(join(to, "download.js"))
+  return pathToFileURL(join(to, "hub", "download.js"))
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest"
 import { attend, cacheWrite, type KvCache } from "../../src/kernels/attend.ts"
 import { Run } from "../../src/kernels/run.ts"
 import { expectClose } from "../helpers/compare.ts"
-import { compute, free, tensor, testDevice, uniform } from "../helpers/kernels.ts"
+import { compute, free, SUBGROUPS, tensor, testDevice, uniform } from "../helpers/kernels.ts"
 import * as reference from "../reference/attend.ts"
 
 type Attention = Omit<reference.Attention, "position">
@@ -13,8 +13,8 @@ interface Sequence {
   readonly v: Float32Array<ArrayBuffer>
 }
 
-describe("attend and cache_write", () => {
-  const device = testDevice()
+describe.each(SUBGROUPS)("attend and cache_write, subgroups $subgroups", (options) => {
+  const device = testDevice(options)
 
   /** A sequence of S positions. */
   function sequence(S: number, { H, G, D }: Attention, size = 1): Sequence {
@@ -116,19 +116,42 @@ describe("attend and cache_write", () => {
     check(await chunked(all, global, 7, 64), all, global, "all positions in chunks")
   })
 
-  test.each([0, 1024])("sums over 3000 keys, window %i", async (window) => {
+  // A token alone shares out its keys among workgroups, of which those past its position find none.
+  test.each([
+    { T: 2, position: 1498, window: 0 },
+    { T: 19, position: 1481, window: 1024 },
+    { T: 1, position: 1499, window: 0 },
+    { T: 1, position: 1499, window: 1024 },
+    { T: 1, position: 700, window: 513 },
+    { T: 1, position: 3, window: 0 },
+    { T: 1, position: 255, window: 0 },
+    { T: 1, position: 256, window: 300 },
+  ])("sums over 1500 keys, T $T at $position, window $window", async ({ T, position, window }) => {
     const attention = { H: 4, G: 1, D: 256, window, scale: 1 / 16, softcap: 0 }
-    const S = 3000
-    const all = sequence(S, attention)
-    const cache = {
-      k: tensor(device(), [S, 1, 256], all.k),
-      v: tensor(device(), [S, 1, 256], all.v),
-    }
-    const q = all.q.slice(-2 * 4 * 256)
-    const [queries, cursor] = [tensor(device(), [2, 4, 256], q), tensor(device(), [2], Uint32Array.of(S - 2, 0))]
+    const S = 1500
+    const [k, v, q] = [uniform(S * 256, 2), uniform(S * 256, 3), uniform(T * 4 * 256, 1)]
+    const cache = { k: tensor(device(), [S, 1, 256], k), v: tensor(device(), [S, 1, 256], v) }
+    const [queries, cursor] = [tensor(device(), [T, 4, 256], q), tensor(device(), [2], Uint32Array.of(position, 0))]
     const y = await compute(device(), (run) => attend(run, queries, cache, cursor, attention))
-    const expected = reference.attend(q, all.k, all.v, { ...attention, position: S - 2 })
-    expectClose(y, expected, { absolute: 5e-7 }, { what: `attend 3000 keys, window ${window}` })
+    const seen = (x: Float32Array) => x.subarray(0, (position + T) * 256)
+    const expected = reference.attend(q, seen(k), seen(v), { ...attention, position })
+    expectClose(y, expected, { absolute: 5e-7 }, { what: `attend 1500 keys, T ${T}, window ${window}` })
+  })
+
+  test.each([1, 3])("goes around a ring of 700 slots with keys from its end and its beginning, T = %i", async (T) => {
+    const attention = { H: 4, G: 1, D: 64, window: 690, scale: 0.2, softcap: 30 }
+    const all = sequence(1000, attention)
+    const [k, v] = [new Float32Array(700 * 64), new Float32Array(700 * 64)]
+    for (let s = 300; s < 1000; s++) {
+      k.set(all.k.subarray(s * 64, (s + 1) * 64), (s % 700) * 64)
+      v.set(all.v.subarray(s * 64, (s + 1) * 64), (s % 700) * 64)
+    }
+    const q = all.q.slice(-T * 256)
+    const cache = { k: tensor(device(), [700, 1, 64], k), v: tensor(device(), [700, 1, 64], v) }
+    const [queries, cursor] = [tensor(device(), [T, 4, 64], q), tensor(device(), [2], Uint32Array.of(1000 - T, 0))]
+    const y = await compute(device(), (run) => attend(run, queries, cache, cursor, attention))
+    const expected = reference.attend(q, all.k, all.v, { ...attention, position: 1000 - T })
+    expectClose(y, expected, { absolute: 5e-6 }, { what: `attend ring of 700, T ${T}` })
   })
 
   test("caps scores far beyond the cap, and picks one key where scores are huge", async () => {

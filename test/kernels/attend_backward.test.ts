@@ -4,7 +4,7 @@ import { Run, ScratchPool } from "../../src/kernels/run.ts"
 import { Tape } from "../../src/kernels/tape.ts"
 import type { Tensor } from "../../src/kernels/tensor.ts"
 import { expectClose } from "../helpers/compare.ts"
-import { free, tensor, testDevice, uniform } from "../helpers/kernels.ts"
+import { free, SUBGROUPS, tensor, testDevice, uniform } from "../helpers/kernels.ts"
 import * as reference from "../reference/attend.ts"
 
 type Attention = Omit<reference.Attention, "position">
@@ -26,8 +26,8 @@ interface Gradients {
 
 const NAMES = ["q", "k", "v"] as const
 
-describe("attend, backward", () => {
-  const device = testDevice()
+describe.each(SUBGROUPS)("attend, backward, subgroups $subgroups", (options) => {
+  const device = testDevice(options)
 
   function sequence(T: number, { H, G, D }: Attention, size = 1): Sequence {
     return {

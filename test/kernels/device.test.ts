@@ -52,6 +52,7 @@ describe("Device", () => {
     test("reports an adapter that gives no device", async () => {
       const adapter = {
         limits: {},
+        features: new Set(),
         requestDevice: () => Promise.reject(new Error("busy")),
       } as unknown as GPUAdapter
       const error = await failure(OpenDevice.open({ adapter, software: true, description: "Fake" }))

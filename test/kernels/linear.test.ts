@@ -17,6 +17,7 @@ import {
   free,
   matrix,
   random,
+  SUBGROUPS,
   stand,
   tensor,
   testDevice,
@@ -30,16 +31,17 @@ import * as reference from "../reference/linear.ts"
 import { int8Rows, rowsInFours } from "../reference/ternary.ts"
 import { bf16 } from "../reference/weights.ts"
 
-describe("linear and linear_vector", () => {
-  const device = testDevice()
-
-  test.each([
+describe.each(SUBGROUPS)("linear and linear_vector, subgroups $subgroups", ({ subgroups }) => {
+  const device = testDevice({ subgroups })
+  // A token alone has no variant with subgroups.
+  const shapes = [
     [1, 4, 1],
     [1, 4, 3],
     [1, 12, 33],
     [1, 172, 130],
     [2, 4, 1],
     [5, 12, 3],
+    [17, 20, 129],
     [33, 172, 33],
     [1, 640, 2048],
     [1, 2048, 640],
@@ -50,19 +52,25 @@ describe("linear and linear_vector", () => {
     [3, 1152, 257],
     [33, 2560, 65],
     [128, 640, 40],
-  ])("equals x weight^T for T = %i, C = %i, N = %i, weights in every type", async (T, C, N) => {
-    const x = uniform(T * C, 1)
-    const input = tensor(device(), [T, C], x)
-    for (const dtype of WEIGHT_DTYPES) {
-      const weight = weights(N * C, 2, dtype)
-      const w = matrix(device(), [N, C], weight)
-      const y = await compute(device(), (run) => linear(run, input, w))
-      expectClose(y, reference.linear(x, weight.values, C), { relative: 6e-6 }, { what: `linear ${dtype} C ${C}` })
-      free(device(), w)
-    }
-  })
+  ] as const
+  const tokens = (...counts: number[]) => counts.filter((T) => T > 1 || subgroups === "never")
 
-  test.each([1, 5])("multiplies a matrix in parts, each into its own columns (T = %i)", async (T) => {
+  test.each(shapes.filter(([T]) => T > 1 || subgroups === "never"))(
+    "equals x weight^T for T = %i, C = %i, N = %i, weights in every type",
+    async (T, C, N) => {
+      const x = uniform(T * C, 1)
+      const input = tensor(device(), [T, C], x)
+      for (const dtype of WEIGHT_DTYPES) {
+        const weight = weights(N * C, 2, dtype)
+        const w = matrix(device(), [N, C], weight)
+        const y = await compute(device(), (run) => linear(run, input, w))
+        expectClose(y, reference.linear(x, weight.values, C), { relative: 6e-6 }, { what: `linear ${dtype} C ${C}` })
+        free(device(), w)
+      }
+    },
+  )
+
+  test.each(tokens(1, 5))("multiplies a matrix in parts, each into its own columns (T = %i)", async (T) => {
     const [C, N] = [12, 37]
     const x = uniform(T * C, 3)
     const weight = weights(N * C, 4, "bf16")
@@ -74,7 +82,7 @@ describe("linear and linear_vector", () => {
     }
   })
 
-  test.each([1, 3])("takes f16 weights from the smallest to the largest (T = %i)", async (T) => {
+  test.each(tokens(1, 3, 6))("takes f16 weights from the smallest to the largest (T = %i)", async (T) => {
     const C = 64
     const bits = Uint16Array.from({ length: 4 * C }, (_, i) => {
       const row = Math.floor(i / C)
@@ -93,6 +101,10 @@ describe("linear and linear_vector", () => {
       expectClose(column(y), column(expected), { relative: 6e-6 }, { what: `linear f16 row ${row}` })
     }
   })
+})
+
+describe("linear", () => {
+  const device = testDevice()
 
   test("multiplies and gathers a table that no single binding can hold", async () => {
     const [V, C] = [262_144, 320] // 160 MiB in bf16, where a binding has 128
@@ -141,8 +153,8 @@ describe("linear and linear_vector", () => {
   })
 })
 
-describe("linear, backward", () => {
-  const device = testDevice()
+describe.each(SUBGROUPS)("linear, backward, subgroups $subgroups", ({ subgroups }) => {
+  const device = testDevice({ subgroups })
 
   const shapes = [1, 5, 33].flatMap((T) => [4, 172, 640].flatMap((C) => [1, 3, 33, 256].map((N) => [T, C, N] as const)))
 
@@ -191,7 +203,7 @@ describe("linear, backward", () => {
   })
 
   test.each(WEIGHT_DTYPES)("adds up %s weights in parts, whatever parts their gradient has", async (dtype) => {
-    const small = await openTestDevice({ limits: "default" })
+    const small = await openTestDevice({ limits: "default", subgroups })
     const [T, C, N] = [5, 12, 37]
     const [x, dy, weight] = [uniform(T * C, 1), uniform(T * N, 2), weights(N * C, 3, dtype)]
     const [input, output] = [tensor(small, [T, C], x), tensor(small, [T, N], dy)]
@@ -212,7 +224,7 @@ describe("linear, backward", () => {
   })
 
   test("adds dx onto what is there, and puts dweight into the rows it is given alone", async () => {
-    const small = await openTestDevice({ limits: "default" })
+    const small = await openTestDevice({ limits: "default", subgroups })
     const [T, C, N, V] = [5, 12, 7, 20]
     const [x, dy, weight] = [uniform(T * C, 1), uniform(T * N, 2), weights(N * C, 3, "f32")]
     const [input, output] = [tensor(small, [T, C], x), tensor(small, [T, N], dy)]

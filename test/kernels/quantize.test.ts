@@ -41,19 +41,23 @@ describe("quantized weights", () => {
     const [N, C] = shape
     const from = matrix(device, [N, C], weight)
     const into = most === undefined ? device.matrix("weights", shape, dtype) : inParts(device, shape, dtype, most)
+    const matters = tensor(device, [C], importance(C))
     const run = new Run(device)
-    quantize(run, from, into)
+    quantize(run, from, into, matters)
     const memory = await readAll(
       device,
       run,
       into.parts.map(({ tensor }) => tensor),
     )
-    free(device, from)
+    free(device, from, matters)
     const blocks = into.parts.flatMap(({ rows }, i) =>
       reference.blocks(new Uint32Array(memory[i]!.buffer), [rows, C], dtype),
     )
     return { into, blocks, values: reference.valuesOf(blocks) }
   }
+
+  /** How much columns count: from 1 / 4 to 4. */
+  const importance = (C: number) => Float32Array.from({ length: C }, (_, c) => 2 ** (((c * 7) % 5) - 2))
 
   function inParts(device: Device, [N, C]: readonly [number, number], dtype: QuantizedDtype, most: number): Matrix {
     const parts = Array.from({ length: Math.ceil(N / most) }, (_, p) => {
@@ -82,9 +86,12 @@ describe("quantized weights", () => {
       const { into, blocks } = await rounded(device(), [N, C], weight, "q4")
       for (const [b, { values, zero, codes }] of blocks.entries()) {
         const w = Array.from(weight.values.slice(32 * b, 32 * b + 32))
-        const error = w.reduce((sum, x, i) => sum + (x - values[i]!) ** 2, 0)
-        expect(error, `block ${b}`).toBeLessThanOrEqual(reference.bestError(w, zero) * 1.0001 + 1e-12)
-        expect(Math.abs(zero - reference.zeroOf(w)), `block ${b}`).toBeLessThanOrEqual(0.50001)
+        const m = Array.from({ length: 32 }, (_, i) => importance(C)[(32 * b + i) % C]!)
+        const error = w.reduce((sum, x, i) => sum + m[i]! * (x - values[i]!) ** 2, 0)
+        expect(error, `block ${b}`).toBeLessThanOrEqual(
+          Math.max(...[-1e-5, 1e-5].map((bias) => reference.bestError(w, m, bias))) * 1.002 + 1e-12,
+        )
+        expect(Math.abs(zero - reference.zeroOf(w)), `block ${b}`).toBeLessThanOrEqual(1.00001)
         expect(Math.min(...codes)).toBeGreaterThanOrEqual(0)
       }
       free(device(), into)
@@ -238,10 +245,16 @@ describe("quantized weights", () => {
   test("refuse other shapes and types", () => {
     const run = new Run(device())
     const [f32, q4] = [device().matrix("weights", [4, 64], "f32"), device().matrix("weights", [4, 64], "q4")]
-    expect(() => quantize(run, f32, device().matrix("weights", [8, 64], "q4"))).toThrow(
+    const ones = run.empty([64])
+    expect(() => quantize(run, f32, q4, run.empty([32]))).toThrow(
+      new RangeError("quantize: matters is [32], expected [64]"),
+    )
+    expect(() => quantize(run, f32, device().matrix("weights", [8, 64], "q4"), ones)).toThrow(
       new RangeError("quantize: into is [8, 64], expected [4, 64]"),
     )
-    expect(() => quantize(run, f32, f32)).toThrow(new TypeError("quantize: into is f32, expected q4 or q8"))
-    expect(() => quantize(run, q4, q4)).toThrow(new TypeError("quantize: weight is q4, expected f32, bf16 or f16"))
+    expect(() => quantize(run, f32, f32, ones)).toThrow(new TypeError("quantize: into is f32, expected q4 or q8"))
+    expect(() => quantize(run, q4, q4, ones)).toThrow(
+      new TypeError("quantize: weight is q4, expected f32, bf16 or f16"),
+    )
   })
 })

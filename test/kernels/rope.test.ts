@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest"
-import { type RopeTables, rope, ropeBackward, ropeTables } from "../../src/kernels/rope.ts"
+import { rope, ropeBackward, ropeTables } from "../../src/kernels/rope.ts"
 import { Run } from "../../src/kernels/run.ts"
+import type { Tensor } from "../../src/kernels/tensor.ts"
 import { expectClose } from "../helpers/compare.ts"
 import { expectSlope, gradients } from "../helpers/gradients.ts"
 import { compute, tensor, testDevice, uniform } from "../helpers/kernels.ts"
@@ -18,7 +19,7 @@ describe("rope", () => {
   async function rotate(
     x: Float32Array<ArrayBuffer>,
     shape: readonly number[],
-    tables: RopeTables,
+    tables: Tensor,
     position: number,
   ): Promise<Float32Array> {
     const input = tensor(device(), shape, x)
@@ -78,7 +79,7 @@ describe("rope", () => {
     const tables = ropeTables(device(), { headDim: 16, theta: 1e4, factor: 1 }, 512)
     const cursor = run.empty([2], "u32")
     expect(() => rope(run, run.empty([3, 2, 32]), tables, cursor)).toThrow(
-      new RangeError("rope: coarse is [2, 8, 2], expected [2, 16, 2]"),
+      new RangeError("rope: table is [258, 8, 2], expected [258, 16, 2]"),
     )
     expect(() => rope(run, run.empty([3, 32]), tables, cursor)).toThrow(
       new RangeError("rope: x is [3, 32], expected [T, H, D]"),

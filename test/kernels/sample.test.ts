@@ -50,12 +50,26 @@ describe("sample", () => {
     readonly seen: Uint32Array
   }
 
-  /** Draws from the same logits again and again, in one submit; `forget` makes every draw see the prompt alone. */
+  interface DrawOptions {
+    readonly prompt?: readonly number[]
+    /** Every draw sees the prompt alone. */
+    readonly forget?: boolean
+    /** The tokens that a mask leaves. */
+    readonly allowed?: readonly number[]
+  }
+
+  function maskOf(ids: readonly number[], V: number): Uint32Array<ArrayBuffer> {
+    const words = new Uint32Array(Math.ceil(V / 32))
+    for (const id of ids) words[Math.floor(id / 32)]! |= 1 << (id % 32)
+    return words
+  }
+
+  /** Draws from the same logits again and again, in one submit. */
   async function draw(
     logits: Float32Array<ArrayBuffer>,
     settings: Partial<Sampling>,
     count: number,
-    { prompt = [0], forget = false }: { prompt?: readonly number[]; forget?: boolean } = {},
+    { prompt = [0], forget = false, allowed }: DrawOptions = {},
   ): Promise<Drawn> {
     const V = logits.length
     const x = tensor(device(), [1, V], logits)
@@ -64,7 +78,8 @@ describe("sample", () => {
     const seen = tensor(device(), state.seen.shape, new Uint32Array(await device().read(state.seen)))
     const run = new Run(device())
     const pool = new ScratchPool(device())
-    sample(run, x, state)
+    const mask = allowed && tensor(device(), state.seen.shape, maskOf(allowed, V))
+    sample(run, x, state, mask)
     const plan = run.plan(pool)
     const encoder = device().gpu.createCommandEncoder()
     if (forget) {
@@ -89,7 +104,7 @@ describe("sample", () => {
     }
     plan.dispose()
     pool.dispose()
-    free(device(), x, seen, ...Object.values(state))
+    free(device(), x, seen, ...(mask ? [mask] : []), ...Object.values(state))
     return drawn
   }
 
@@ -285,6 +300,49 @@ describe("sample", () => {
       const logits = Float32Array.from({ length: 262_144 }, () => Math.log(next()) * -1.5)
       const filters = { topK: 64, topP: 0.95 }
       expectDistribution((await draw(logits, filters, 4)).tokens, probabilities(logits, filters))
+    })
+  })
+
+  describe("with a mask", () => {
+    const logits = uniform(300, 31, 3)
+    const some = Array.from({ length: 300 }, (_, id) => id).filter((id) => id % 7 === 3 || (id >= 60 && id < 70))
+    const left = logits.map((l, id) => (some.includes(id) ? l : Number.NEGATIVE_INFINITY))
+
+    test("takes the largest of what is allowed, however small", async () => {
+      for (const allowed of [some, [0], [299], [31, 32], [100, 200]]) {
+        const best = allowed.reduce((a, b) => (logits[b]! > logits[a]! ? b : a))
+        const { tokens } = await draw(logits, { temperature: 0, repetitionPenalty: 1 }, 2, { allowed })
+        expect([...tokens]).toEqual([best, best])
+      }
+    })
+
+    test.each<[string, Partial<Sampling>]>([
+      ["no filter", {}],
+      ["top-k counts what is allowed", { topK: 12 }],
+      ["top-p weighs what is allowed", { topP: 0.7 }],
+      ["min-p is that of the likeliest allowed", { minP: 0.3 }],
+      ["all filters, warm", { temperature: 2, topK: 40, topP: 0.9, minP: 0.01 }],
+    ])("draws by the probabilities of the definition: %s", async (_, filters) => {
+      const { tokens } = await draw(logits, filters, 400, { allowed: some })
+      expectDistribution(tokens, probabilities(left, filters))
+    })
+
+    test("draws one that is allowed at any temperature and penalty, and of any vocabulary", async () => {
+      for (const filters of [{ temperature: 1000 }, { temperature: 1e-30 }, { repetitionPenalty: 0.01, topK: 9 }]) {
+        const { tokens } = await draw(logits, filters, 20, { allowed: [5, 6] })
+        for (const token of tokens) expect([5, 6]).toContain(token)
+      }
+      const V = 262_144
+      const { tokens } = await draw(uniform(V, 3, 9), { topK: 64, topP: 0.95 }, 4, { allowed: [7, V - 1] })
+      for (const token of tokens) expect([7, V - 1]).toContain(token)
+    })
+
+    test("draws what it would without, if all is allowed", async () => {
+      const all = Array.from({ length: 300 }, (_, id) => id)
+      const filters = { topK: 50, topP: 0.9, seed: 12 }
+      expect((await draw(logits, filters, 30, { allowed: all })).tokens).toEqual(
+        (await draw(logits, filters, 30)).tokens,
+      )
     })
   })
 

@@ -61,17 +61,24 @@ export function zeroOf(w: readonly number[]): number {
   return high > low ? (15 * -low) / (high - low) : 0
 }
 
-/** The sum of squared errors of the best of the scales that four bits try for these weights. */
-export function bestError(w: readonly number[], zero: number): number {
+/**
+ * The sum of squared errors, column by column times `m`, of the best of the codes that four bits try for these weights.
+ *
+ * @param bias added to magnitudes before they are rounded: which way halves go is not defined
+ */
+export function bestError(w: readonly number[], m: readonly number[], bias: number): number {
   const range = Math.max(0, ...w) - Math.min(0, ...w)
   if (range === 0) return 0
-  const errors = Array.from({ length: 13 }, (_, step) => {
-    const scale = ((1 - (0.3 * step) / 12) * range) / 15
-    return w.reduce((sum, x) => {
-      const code = Math.min(15, Math.max(0, Math.round(x / scale) + zero))
-      return sum + (x - scale * (code - zero)) ** 2
-    }, 0)
-  })
+  const errors = [0, 1].flatMap((more) =>
+    Array.from({ length: 8 }, (_, i) => {
+      const zero = Math.min(15, Math.floor(zeroOf(w)) + more)
+      const step = ((1 - 0.04 * i) * range) / 15
+      const u = w.map((x) => Math.min(15 - zero, Math.max(-zero, Math.sign(x) * Math.round(Math.abs(x) / step + bias))))
+      const sum = (f: (x: number, u: number) => number) => w.reduce((all, x, c) => all + m[c]! * f(x, u[c]!), 0)
+      const scale = sum((x, u) => x * u) / sum((_, u) => u * u)
+      return sum((x, u) => (x - scale * u) ** 2)
+    }),
+  )
   return Math.min(...errors)
 }
 
