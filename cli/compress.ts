@@ -9,7 +9,6 @@ import {
   type LanguageModel,
   type RankRule,
 } from "../src/index.ts"
-import { readTextFile } from "./input.ts"
 import { interruptible } from "./interrupt.ts"
 import { loadModel, modelName, openModel } from "./model.ts"
 import {
@@ -24,6 +23,8 @@ import {
 } from "./options.ts"
 import { expectOutFolder } from "./out_folder.ts"
 import { printJson, shellWord, table } from "./output.ts"
+import { Line } from "./status_line.ts"
+import { pieces, readSome } from "./texts.ts"
 
 interface Flags extends ModelFlags {
   readonly method: "svd"
@@ -115,13 +116,6 @@ async function readTexts({ calibrate, evaluate }: Flags): Promise<Texts> {
   return { calibration, evaluation: evaluation ?? lines?.slice(0, FEW).join("\n") }
 }
 
-async function readSome(flag: string, path: string | undefined): Promise<string | undefined> {
-  if (path === undefined) return undefined
-  const text = await readTextFile(path)
-  if (text.trim() === "") throw new RangeError(`${flag}: text is empty, expected some`)
-  return text
-}
-
 async function measured(flags: Flags, { calibration, evaluation }: Texts, signal: AbortSignal): Promise<Measured> {
   if (calibration === undefined && evaluation === undefined) return { moments: undefined, perplexity: undefined }
   const { lm } = await loadModel(flags, signal)
@@ -180,21 +174,6 @@ async function perplexityOf(lm: LanguageModel, text: string): Promise<number> {
   return Math.exp(loss / count)
 }
 
-/** A text of any length, in pieces of at most the context, each behind a begin token if the text has one. */
-function pieces(lm: LanguageModel, flag: string, text: string): number[][] {
-  const ids = lm.encode(text)
-  const begin = ids.slice(0, ids[0] === lm.tokenizer?.bos ? 1 : 0)
-  const size = lm.context - begin.length
-  const count = Math.ceil((ids.length - begin.length) / size)
-  const all = Array.from({ length: count }, (_, i) => [
-    ...begin,
-    ...ids.slice(begin.length + i * size, begin.length + (i + 1) * size),
-  ])
-  const scored = all.filter((piece) => piece.length >= 2)
-  if (scored.length === 0) throw new RangeError(`${flag}: text has ${ids.length} token, expected at least 2`)
-  return scored
-}
-
 /** What --json tells. docs/cli.md describes the fields. */
 function report(
   flags: Flags,
@@ -243,20 +222,4 @@ function rank(text: string): RankRule {
 function modules(text: string): string | string[] {
   const names = text.split(",").map((name) => name.trim())
   return names.every((name) => /^[\w.]+$/.test(name)) ? names : text
-}
-
-/** How far it is: on a terminal one line that is rewritten, elsewhere nothing. */
-class Line {
-  #open = false
-
-  show(text: string): void {
-    if (!process.stderr.isTTY) return
-    process.stderr.write(`\r${text.slice(0, Math.max(1, (process.stderr.columns || 80) - 1))}\x1b[K`)
-    this.#open = true
-  }
-
-  close(): void {
-    if (this.#open) process.stderr.write("\r\x1b[K")
-    this.#open = false
-  }
 }

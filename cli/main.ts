@@ -21,6 +21,7 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly mod
     teach: { summary: "write down what a teacher thinks of some data", module: () => import("./teach.ts") },
     train: { summary: "train a new model from a config", module: () => import("./train.ts") },
     pack: { summary: "store ternary weights in two bits each", module: () => import("./pack.ts") },
+    quantize: { summary: "round a model's weights to four or eight bits", module: () => import("./quantize.ts") },
     merge: { summary: "add adapters to a model's weights", module: () => import("./merge.ts") },
     compress: { summary: "make a model's layers low-rank", module: () => import("./compress.ts") },
   }

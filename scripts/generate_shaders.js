@@ -38,6 +38,7 @@ function renamed(source, family, alias) {
     .replace(new RegExp(`\\b${type(family)}(?![a-z])`, "g"), type(alias))
 }
 
+/** The other names that families go by, each with the family. */
 const aliases = new Map()
 let text = "// Written by scripts/generate_shaders.js from wgsl/. Do not edit.\n"
 for (const file of files("wgsl/")) {

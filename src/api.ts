@@ -1,4 +1,6 @@
 // What both entries give beside `load` and `open`.
+
+export { type Divergence, divergence } from "./divergence.ts"
 export type { FinishReason, Generation, GenerationOptions, Piece, Timings } from "./generation.ts"
 export type { Schema } from "./grammar/schema.ts"
 export { HubError } from "./hub/errors.ts"
@@ -15,6 +17,7 @@ export {
   type OpenModelOptions,
   type PackOptions,
   type PrefixCacheOptions,
+  type QuantizeOptions,
 } from "./load.ts"
 export type { Checkpoint, StoredTensor } from "./model/checkpoint.ts"
 export type { GenerationConfig, ModelConfig } from "./model/config.ts"
@@ -48,6 +51,7 @@ export { type MemoryStore, memoryStore, type Store } from "./model/store.ts"
 export type { LayerConfig, TransformerConfig } from "./model/transformer_config.ts"
 export { WEIGHT_PRECISIONS, type WeightPrecision } from "./model/upload.ts"
 export { DEVICE_KINDS, type DeviceKind } from "./platform/platform.ts"
+export type { Quantization } from "./quantize.ts"
 export type { AdapterOptions, GradientOptions, LanguageModel, Prompt, Score } from "./session.ts"
 export type { Message } from "./tokenizer/chat.ts"
 export { createTokenizer, type Tokenizer } from "./tokenizer/tokenizer.ts"

@@ -7,4 +7,4 @@ export * from "./api.ts"
  * Loads a model: a URL of a checkpoint folder, a Hub id, files that a user picked, or without a location the small
  * storyteller that comes with the package.
  */
-export const { load, open, merge, pack } = createApi(webPlatform)
+export const { load, open, merge, pack, quantize } = createApi(webPlatform)

@@ -9,4 +9,4 @@ export { directoryStore } from "./platform/node_files.ts"
  * Loads a model: a checkpoint folder as Hugging Face publishes it, a URL of one, a Hub id, or without a location the
  * small storyteller that comes with the package.
  */
-export const { load, open, merge, pack } = createApi(nodePlatform)
+export const { load, open, merge, pack, quantize } = createApi(nodePlatform)

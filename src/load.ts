@@ -1,5 +1,6 @@
 import type { DownloadProgress } from "./hub/progress.ts"
 import { Device, type DeviceOptions } from "./kernels/device.ts"
+import { isQuantized, type QuantizedDtype } from "./kernels/quantize.ts"
 import { mergeInto } from "./merge.ts"
 import { type Checkpoint, openCheckpoint } from "./model/checkpoint.ts"
 import { cacheBytes } from "./model/cost.ts"
@@ -13,6 +14,7 @@ import type { Store } from "./model/store.ts"
 import { type UploadOptions, type UploadProgress, uploadBytes } from "./model/upload.ts"
 import { packInto } from "./pack.ts"
 import type { DeviceKind, Platform } from "./platform/platform.ts"
+import { type Quantization, type QuantizeIntoOptions, quantizeInto } from "./quantize.ts"
 import { internals, LanguageModel } from "./session.ts"
 import { createTokenizer, type Tokenizer } from "./tokenizer/tokenizer.ts"
 
@@ -99,8 +101,29 @@ export interface PackOptions extends OpenModelOptions, Pick<LoadOptions, "device
 
 export type Pack = (location: ModelLocation, store: Store, options?: PackOptions) => Promise<void>
 
-/** What depends on a platform. */
-export function createApi(platform: Platform): { load: Load; open: Open; merge: Merge; pack: Pack } {
+export interface QuantizeOptions
+  extends OpenModelOptions,
+    Pick<LoadOptions, "device" | "limits">,
+    Pick<QuantizeIntoOptions, "moments" | "onWeight"> {
+  readonly dtype: QuantizedDtype
+}
+
+export type Quantize = (
+  location: ModelLocation | undefined,
+  store: Store,
+  options: QuantizeOptions,
+) => Promise<Quantization>
+
+/** What the functions that depend on a platform are. */
+export interface Api {
+  readonly load: Load
+  readonly open: Open
+  readonly merge: Merge
+  readonly pack: Pack
+  readonly quantize: Quantize
+}
+
+export function createApi(platform: Platform): Api {
   const open: Open = async (location, options = {}) =>
     openCheckpoint(await folderOf(platform, location, options, true), options)
 
@@ -151,23 +174,43 @@ export function createApi(platform: Platform): { load: Load; open: Open; merge: 
     }
   }
 
-  const pack: Pack = async (location, store, { packing = "two-bit", ...options } = {}) => {
-    const checkpoint = await openCheckpoint(await folderOf(platform, location, options), options)
-    try {
-      const device = await openDevice(platform, options)
-      try {
-        const onProgress = (progress: UploadProgress) => options.onProgress?.({ phase: "upload", ...progress })
-        const { signal } = options
-        const model = await Model.load(device, checkpoint, { context: 2, chunk: 1, onProgress, signal })
-        await packInto(store, checkpoint, model, packing)
-      } finally {
-        device.dispose()
-      }
-    } finally {
-      await checkpoint.close()
+  const pack: Pack = (location, store, { packing = "two-bit", ...options } = {}) =>
+    withModel(platform, location, options, (checkpoint, model) => packInto(store, checkpoint, model, packing))
+
+  const quantize: Quantize = async (location, store, options) => {
+    if (!isQuantized(options.dtype)) {
+      throw new TypeError(`quantize: dtype is ${options.dtype}, expected q4 or q8`)
     }
+    return withModel(platform, location, options, (checkpoint, model) =>
+      quantizeInto(store, checkpoint, model, options),
+    )
   }
-  return { load, open, merge, pack }
+  return { load, open, merge, pack, quantize }
+}
+
+/** Does something with a model that is loaded for nothing else. */
+async function withModel<T>(
+  platform: Platform,
+  location: ModelLocation | undefined,
+  options: OpenModelOptions & Pick<LoadOptions, "device" | "limits" | "dtype">,
+  use: (checkpoint: Checkpoint, model: Model) => Promise<T>,
+): Promise<T> {
+  const checkpoint = await openCheckpoint(await folderOf(platform, location, options), options)
+  try {
+    const device = await openDevice(platform, options)
+    try {
+      const onProgress = (progress: UploadProgress) => options.onProgress?.({ phase: "upload", ...progress })
+      const { dtype, signal } = options
+      return await use(
+        checkpoint,
+        await Model.load(device, checkpoint, { context: 2, chunk: 1, dtype, onProgress, signal }),
+      )
+    } finally {
+      device.dispose()
+    }
+  } finally {
+    await checkpoint.close()
+  }
 }
 
 /** @throws {RangeError} for a location or a size that cannot be */

@@ -236,22 +236,28 @@ describe("low-rank models", () => {
     const lm = await open(CONFIG)
     const moments = await inputMoments(lm, [IDS, IDS.slice(0, 4)])
     const { device, parameters } = internals(lm).model
-    const norm = parameters.get("model.layers.0.input_layernorm.weight")!
-    const weight = await readValues(device, norm.variable, norm.shape)
-    const expected = new Float64Array(32 * 32)
-    for (const ids of [IDS, IDS.slice(0, 4)]) {
-      const { data } = (await lm.hiddenStates(ids))[0]!
-      for (let t = 0; t < ids.length; t++) {
-        const x = data.subarray(32 * t, 32 * t + 32)
-        const scale = 1 / Math.sqrt(x.reduce((sum, value) => sum + value * value, 0) / 32 + 1e-6)
-        const y = x.map((value, i) => value * scale * (1 + weight[i]!))
-        expected.forEach((sum, k) => {
-          expected[k] = sum + (y[k >> 5]! * y[k & 31]!) / 14
-        })
+    async function ofNormed(name: string, state: number): Promise<Float64Array> {
+      const norm = parameters.get(name)!
+      const weight = await readValues(device, norm.variable, norm.shape)
+      const expected = new Float64Array(32 * 32)
+      for (const ids of [IDS, IDS.slice(0, 4)]) {
+        const { data } = (await lm.hiddenStates(ids)).at(state)!
+        for (let t = 0; t < ids.length; t++) {
+          const x = data.subarray(32 * t, 32 * t + 32)
+          const scale = 1 / Math.sqrt(x.reduce((sum, value) => sum + value * value, 0) / 32 + 1e-6)
+          const y = x.map((value, i) => value * scale * (1 + weight[i]!))
+          expected.forEach((sum, k) => {
+            expected[k] = sum + (y[k >> 5]! * y[k & 31]!) / 14
+          })
+        }
       }
+      return expected
     }
-    expect(moments.size).toBe(14)
-    expectClose(moments.get("model.layers.0.self_attn.q_proj")!, expected, { absolute: 1e-5 }, { what: "moments" })
+    expect(moments.size).toBe(15)
+    const first = await ofNormed("model.layers.0.input_layernorm.weight", 0)
+    expectClose(moments.get("model.layers.0.self_attn.q_proj")!, first, { absolute: 1e-5 }, { what: "moments" })
+    const last = await ofNormed("model.norm.weight", -1)
+    expectClose(moments.get("model.embed_tokens")!, last, { absolute: 1e-5 }, { what: "moments of the tied head" })
     expect(moments.get("model.layers.1.mlp.down_proj")!.length).toBe(48 * 48)
     await expect(inputMoments(lm, [])).rejects.toThrow("inputMoments: sequences have 0 tokens, expected at least 1")
   })

@@ -1,19 +1,18 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { fileURLToPath } from "node:url"
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest"
-import { type LanguageModel, type LoadOptions, load, type PrefixStore, tune } from "../src/index.ts"
+import { type LanguageModel, type LoadOptions, load, type PrefixStore } from "../src/index.ts"
 import type { Folder } from "../src/model/source.ts"
+import { internals } from "../src/session.ts"
 import { answer, randomTokens } from "./helpers/answer.ts"
 import { expectClose } from "./helpers/compare.ts"
 import { testDeviceKind } from "./helpers/device.ts"
 import { fixture } from "./helpers/golden.ts"
-import { type MemoryPrefixes, memoryPrefixes } from "./helpers/prefix_store.ts"
+import { memoryPrefixes } from "./helpers/prefix_store.ts"
 import { random, randomCheckpoint } from "./helpers/random_checkpoint.ts"
 
 const device = testDeviceKind()
-const STORYTELLER = fileURLToPath(new URL("../weights/storyteller", import.meta.url))
 const LAYERS = ["sliding_attention", "full_attention"]
 const GEMMA = { max_position_embeddings: 1024, sliding_window: 24, layer_types: LAYERS }
 const IDS = randomTokens(300, 1, 96)
@@ -23,40 +22,61 @@ const TOLERANCE = { absolute: 2e-4 }
 const open: LanguageModel[] = []
 const reasons: string[] = []
 let folder: Folder
-/** All others are on its device, which has compiled what they need. */
-let base: LanguageModel
+let lm: LanguageModel
+/** Where `lm` saves now. */
+let used: PrefixStore
 
 beforeAll(async () => {
   folder = await randomCheckpoint(GEMMA)
-  base = await load(folder, { device, context: 600 })
+  const store: PrefixStore = {
+    name: "in use",
+    open: (name) => used.open(name),
+    write: (name, chunks) => used.write(name, chunks),
+    stored: () => used.stored(),
+    touch: (name) => used.touch(name),
+    remove: (name) => used.remove(name),
+  }
+  lm = await load(folder, { device, context: 600, prefixCache: { store, onSkip } })
 })
-afterAll(() => base?.dispose())
+afterAll(() => lm?.dispose())
 afterEach(async () => {
-  for (const lm of open.splice(0)) await lm.dispose()
+  for (const each of open.splice(0)) await each.dispose()
   reasons.length = 0
 })
 
-async function model(
-  store: string | PrefixStore | undefined,
-  { location = folder, maxBytes, ...options }: LoadOptions & { location?: Folder | string; maxBytes?: number } = {},
-): Promise<LanguageModel> {
-  const prefixCache = store && { store, maxBytes, onSkip: (reason: string) => reasons.push(reason) }
-  const lm = await load(location, { beside: base, context: 600, prefixCache, ...options })
-  open.push(lm)
-  return lm
+function onSkip(reason: string): void {
+  reasons.push(reason)
 }
 
-/** Has something else go through the cache, so that nothing is known from there. */
-const clear = (lm: LanguageModel) => lm.logits([1, 1, 1])
+/** Answers with what a store has and nothing that is known otherwise, as in another process: all of that ends here. */
+async function answerFrom(store: PrefixStore, ids: readonly number[], maxTokens: number) {
+  used = store
+  await lm.setAdapters([])
+  return answer(lm, ids, maxTokens)
+}
+
+/** Another model on the same device. */
+async function model(
+  store: string | PrefixStore,
+  { location = folder, maxBytes, ...options }: LoadOptions & { location?: Folder | string; maxBytes?: number } = {},
+): Promise<LanguageModel> {
+  const prefixCache = { store, maxBytes, onSkip }
+  const other = await load(location, { beside: lm, context: 600, prefixCache, ...options })
+  open.push(other)
+  return other
+}
 
 describe("a saved prefix", () => {
   test("is gone on from by a model with another context and chunk, as if it had computed it", async () => {
     const store = memoryPrefixes()
-    const first = await answer(await model(store), IDS, 20)
+    const first = await answerFrom(store, IDS, 20)
     expect(store.files.size).toBe(1)
-    for (const options of [{}, { context: 330, chunk: 16 }, { context: 1024, chunk: 200 }]) {
-      const lm = await model(store, options)
-      const again = await answer(lm, IDS, 20)
+    expect(await answerFrom(store, IDS, 20)).toEqual({ ...first, computed: 0 })
+    for (const options of [
+      { context: 330, chunk: 16 },
+      { context: 1024, chunk: 200 },
+    ]) {
+      const again = await answer(await model(store, options), IDS, 20)
       expect(again.computed).toBe(0)
       expect(again.tokens).toEqual(first.tokens)
       expectClose(again.logprobs, first.logprobs, TOLERANCE, { what: "log-probabilities" })
@@ -67,10 +87,10 @@ describe("a saved prefix", () => {
 
   test("serves another question about the same text", async () => {
     const store = memoryPrefixes()
-    await answer(await model(store), IDS, 20)
+    await answerFrom(store, IDS, 20)
     const other = [...IDS.slice(0, 270), ...randomTokens(40, 2, 96)]
-    const expected = await answer(await model(undefined), other, 20)
-    const found = await answer(await model(store), other, 20)
+    const expected = await answerFrom(memoryPrefixes(), other, 20)
+    const found = await answerFrom(store, other, 20)
     expect(found.computed).toBe(39)
     expect(found.tokens).toEqual(expected.tokens)
     expectClose(found.logprobs, expected.logprobs, TOLERANCE, { what: "log-probabilities" })
@@ -79,19 +99,19 @@ describe("a saved prefix", () => {
   test("of a recurrence is its state", async () => {
     const store = memoryPrefixes()
     const location = fixture("goldens/tiny-hgrnbit")
-    const lm = await model(store, { location })
-    const ids = randomTokens(300, 3, lm.config.vocabSize)
-    const first = await answer(lm, ids, 20)
-    const again = await answer(await model(store, { location }), [...ids, 5], 1)
-    expect(again.computed).toBe(1)
-    expect((await answer(await model(store, { location }), ids, 20)).logprobs).toEqual(first.logprobs)
-    expect((await answer(await model(store, { location, actQuant: "none" }), ids, 20)).computed).toBe(299)
+    const hgrn = await model(store, { location })
+    const ids = randomTokens(300, 3, hgrn.config.vocabSize)
+    const first = await answer(hgrn, ids, 20)
+    await hgrn.setAdapters([])
+    expect((await answer(hgrn, [...ids, 5], 1)).computed).toBe(1)
+    await hgrn.setAdapters([])
+    expect(await answer(hgrn, ids, 20)).toEqual({ ...first, computed: 0 })
+    expect((await answer(await model(store, { location, actQuant: "none" }), ids, 1)).computed).toBe(299)
   })
 
   test("grows with its conversation, by files of 256 tokens more at least", async () => {
     const store = memoryPrefixes()
-    const lm = await model(store)
-    await answer(lm, IDS.slice(0, 200), 2)
+    await answerFrom(store, IDS.slice(0, 200), 2)
     expect(store.files.size).toBe(0)
     await answer(lm, IDS.slice(0, 258), 2)
     expect(store.files.size).toBe(1)
@@ -104,58 +124,53 @@ describe("a saved prefix", () => {
 
   test("is another one's for other weights of the same shapes, and for adapters", async () => {
     const store = memoryPrefixes()
-    await answer(await model(store), IDS, 2)
-    const other = await randomCheckpoint(GEMMA, 2)
-    expect((await answer(await model(store, { location: other }), IDS, 2)).computed).toBe(299)
+    await answerFrom(store, IDS, 2)
+    const trainedOn = await randomCheckpoint(GEMMA, 2)
+    expect((await answer(await model(store, { location: trainedOn }), IDS, 2)).computed).toBe(299)
     const location = fixture("goldens/tiny-gemma3")
-    const lm = await model(store, { location })
-    const ids = randomTokens(300, 4, lm.config.vocabSize)
-    const plain = await answer(lm, ids, 2)
-    await lm.loadAdapter(fixture("goldens/tiny-gemma3/adapter"))
-    const adapted = await answer(lm, ids, 2)
+    const other = await model(store, { location })
+    const ids = randomTokens(300, 4, other.config.vocabSize)
+    const plain = await answer(other, ids, 2)
+    await other.loadAdapter(fixture("goldens/tiny-gemma3/adapter"))
+    const adapted = await answer(other, ids, 2)
     expect(adapted.computed).toBe(299)
-    await lm.setAdapters([])
-    expect(await answer(lm, ids, 2)).toEqual({ ...plain, computed: 0 })
-    await lm.setAdapters(["default"])
-    expect(await answer(lm, ids, 2)).toEqual({ ...adapted, computed: 0 })
+    await other.setAdapters([])
+    expect(await answer(other, ids, 2)).toEqual({ ...plain, computed: 0 })
+    await other.setAdapters(["default"])
+    expect(await answer(other, ids, 2)).toEqual({ ...adapted, computed: 0 })
     expect(reasons).toEqual([])
   })
 
-  test("is neither read nor written once weights were trained", async () => {
+  test("is neither read nor written once weights may have been trained", async () => {
     const store = memoryPrefixes()
-    const lm = await model(store, { location: STORYTELLER })
-    const ids = randomTokens(300, 5, lm.config.vocabSize)
-    await answer(lm, ids, 2)
-    const options = { batch: 1, context: 16, rate: 1e-2, warmup: 0, heldOut: 0, rank: 4, seed: 3, steps: 1 }
-    for await (const _ of tune(lm, [{ text: "One day." }], options));
-    expect((await answer(lm, ids, 2)).computed).toBe(299)
+    await answerFrom(store, IDS, 2)
+    const other = await model(store)
+    const release = await internals(other).acquire() // as each step of a training does
+    release()
+    expect((await answer(other, IDS, 2)).computed).toBe(299)
+    expect(store.files.size).toBe(1)
+    await answer(other, randomTokens(300, 5, 96), 2)
     expect(store.files.size).toBe(1)
   })
 })
 
 describe("a damaged file", () => {
-  let store: MemoryPrefixes
-  let lm: LanguageModel
+  const store = memoryPrefixes()
   let whole: readonly [name: string, bytes: Uint8Array]
   let expected: Awaited<ReturnType<typeof answer>>
+
+  beforeAll(async () => {
+    expected = await answerFrom(store, IDS, 3)
+    whole = [...store.files][0]!
+  })
 
   async function expectRefused(bytes: Uint8Array): Promise<void> {
     store.files.clear()
     store.files.set(whole[0], bytes)
-    await clear(lm)
-    const got = await answer(lm, IDS, 3)
-    expect(got).toEqual(expected)
-  }
-
-  async function begin(): Promise<void> {
-    store = memoryPrefixes()
-    lm = await model(store)
-    expected = await answer(lm, IDS, 3)
-    whole = [...store.files][0]!
+    expect(await answerFrom(store, IDS, 3)).toEqual(expected)
   }
 
   test("is passed over with a reason, wherever one byte is another", async () => {
-    await begin()
     const next = random(3)
     const header = 8 + Number(new DataView(whole[1].buffer).getBigUint64(0, true))
     for (let i = 1; i <= 12; i++) {
@@ -168,7 +183,6 @@ describe("a damaged file", () => {
   })
 
   test("is passed over where it is cut short, empty or something else", async () => {
-    await begin()
     const [, bytes] = whole
     for (const each of [bytes.slice(0, -1), bytes.slice(0, 100), bytes.slice(0, 4), new Uint8Array(0)]) {
       const before = reasons.length
@@ -180,10 +194,10 @@ describe("a damaged file", () => {
   })
 
   test("is removed, and what is too long for the context is kept", async () => {
-    await begin()
     const [name, bytes] = whole
+    store.files.clear()
     store.files.set(name, bytes.slice(0, -1))
-    await clear(lm)
+    await lm.setAdapters([])
     const controller = new AbortController()
     const stopped = (async () => {
       for await (const _ of lm.generate(IDS, { signal: controller.signal, ignoreEos: true })) controller.abort()
@@ -202,43 +216,43 @@ describe("a store", () => {
   test("that fails at everything costs no answer", async () => {
     const fail = () => Promise.reject(new RangeError("store: is broken, expected one that works"))
     const store = { name: "broken", open: fail, write: fail, stored: fail, touch: fail, remove: fail, close: fail }
-    const lm = await model(store)
-    const expected = await answer(await model(undefined), IDS, 3)
-    expect(await answer(lm, IDS, 3)).toEqual(expected)
+    const expected = await answerFrom(memoryPrefixes(), IDS, 3)
+    expect(await answerFrom(store, IDS, 3)).toEqual(expected)
     expect(reasons.length).toBeGreaterThan(1)
     const readOnly: PrefixStore = { ...memoryPrefixes(), touch: fail, remove: fail }
-    await answer(await model(readOnly), IDS, 3)
-    expect(await answer(await model(readOnly), IDS, 3)).toMatchObject({ computed: 0, tokens: expected.tokens })
+    await answerFrom(readOnly, IDS, 3)
+    expect(await answerFrom(readOnly, IDS, 3)).toEqual({ ...expected, computed: 0 })
   })
 
   test("gives up what was not used for longest when it is full, and nothing else that lies there", async () => {
     const store = memoryPrefixes()
     store.files.set("notes.txt", new Uint8Array(10 ** 6))
-    const lm = await model(store)
     const prompts = [1, 2, 3].map((seed) => randomTokens(300, seed, 96))
-    const size = async (prompt: readonly number[]) => {
-      await answer(lm, prompt, 2)
-      return [...store.files.values()].at(-1)!.byteLength
-    }
-    const bytes = await size(prompts[0]!)
-    expect(await size(prompts[1]!)).toBe(bytes)
+    const computed = async (prompt: readonly number[]) => (await answerFrom(store, prompt, 1)).computed
+    for (const prompt of prompts.slice(0, 2)) expect(await computed(prompt)).toBe(299)
+    const bytes = [...store.files.values()].at(-1)!.byteLength
     const small = await model(store, { maxBytes: Math.floor(2.5 * bytes) })
-    expect((await answer(small, prompts[0]!, 2)).computed).toBe(0) // and so was used after the other
-    await answer(small, prompts[2]!, 2)
-    const fresh = await model(store)
-    const computed = []
-    for (const prompt of prompts) computed.push((await answer(fresh, prompt, 2)).computed)
-    expect(computed).toEqual([0, 299, 0])
+    expect((await answer(small, prompts[0]!, 1)).computed).toBe(0) // and so was used after the other
+    await answer(small, prompts[2]!, 1)
+    expect(await computed(prompts[0]!)).toBe(0)
+    expect(await computed(prompts[1]!)).toBe(299)
+    expect(await computed(prompts[2]!)).toBe(0)
     expect(store.files.has("notes.txt")).toBe(true)
-    const none = await model(memoryPrefixes(), { maxBytes: 1000 })
-    await answer(none, prompts[0]!, 2)
-    expect(reasons.at(-1)).toMatch(/prefix: is \d+ bytes, expected at most 1000/)
+  })
+
+  test("takes nothing that is larger than it may be", async () => {
+    const store = memoryPrefixes()
+    const other = await model(store, { maxBytes: 1000 })
+    await answer(other, IDS, 1)
+    expect(store.files.size).toBe(0)
+    expect(reasons).toEqual([expect.stringMatching(/^prefix: is \d+ bytes, expected at most 1000$/)])
   })
 
   test("is a folder where a path is given, which a later model finds", async () => {
     const directory = join(await mkdtemp(join(tmpdir(), "gemlet-prefixes-")), "made", "when needed")
     try {
       const first = await answer(await model(directory), IDS, 3)
+      await open.pop()!.dispose()
       expect((await readdir(directory)).every((name) => name.endsWith(".safetensors"))).toBe(true)
       expect(await answer(await model(directory), IDS, 3)).toEqual({ ...first, computed: 0 })
       expect(reasons).toEqual([])

@@ -49,7 +49,7 @@ fn main(
     let v = x[t * C4 + c];
     let w = x[u * C4 + c];
     var y: vec4<f32>;
-    var z: vec4<f32>; // 0 for a token past the last
+    var z = vec4<f32>(0.0); // so for a token past the last
     if (id < 4u) {
       y = dy[t * N4 + four];
       if (u > t) { z = dy[u * N4 + four]; }

@@ -122,12 +122,15 @@ function attendForward(run: Run, params: Params, inputs: Readonly<Record<Inputs,
   return result
 }
 
+/** A token that may see at most so many keys takes one dispatch, as local layers do; to combine parts takes another. */
+const FEW = 1024
+
 /**
  * Into how many parts the keys that a token alone may see are divided: it is a workgroup per kv head otherwise. A part without a
  * key costs a CPU 10 us, and has no more cores to fill.
  */
 function partsOf({ device }: Run, keys: number): number {
-  return Math.min(device.software ? 8 : 32, Math.ceil(keys / BLOCK))
+  return keys <= FEW ? 1 : Math.min(device.software ? 8 : 32, Math.ceil(keys / BLOCK))
 }
 
 /** Gradients from position 0: dq `[T, H, D]`, dk and dv `[capacity, G, D]`, 0 in slots that hold no position. */

@@ -4,15 +4,15 @@ import { expectMatrix } from "./decompose.ts"
 const BLOCK = 32
 /** The greatest code. */
 const MOST = 15
-/** Steps that are tried for a block: from its range by 15 down to STEPS - 1 times SHRINK less of it. */
+/** Steps that are tried for a block: a 15th of its range, and up to STEPS - 1 times SHRINK of that less. */
 const STEPS = 8
 const SHRINK = 0.04
 /**
- * What is added to the moment's diagonal, in units of its mean, as GPTQ does; ten times as much, and again, where the rest is
+ * What is added to the moment's diagonal, in units of its mean, as GPTQ does; ten times as much where rounding has left the moment
  * indefinite.
  */
 const DAMPING = 0.01
-const MOST_DAMPING = 1
+const MOST_DAMPING = 0.1
 /** Rows that are rounded together, so that a factor's rows are read once for all of them. */
 const ROWS = 64
 
@@ -59,14 +59,28 @@ function upperFactor(h: Float64Array, C: number, damping: number): Float64Array 
   const m = new Float64Array(C * C)
   for (let k = C - 1; k >= 0; k--) {
     for (let j = k; j >= 0; j--) {
-      let sum = (h[j * C + k]! + h[k * C + j]!) / 2 + (j === k ? damping : 0)
-      for (let l = k + 1; l < C; l++) sum -= m[j * C + l]! * m[k * C + l]!
+      const own = (h[j * C + k]! + h[k * C + j]!) / 2 + (j === k ? damping : 0)
+      const sum = own - dotBehind(m, j * C, k * C, k + 1, C)
       if (j < k) m[j * C + k] = sum / m[k * C + k]!
       else if (sum > 0) m[k * C + k] = Math.sqrt(sum)
       else return undefined
     }
   }
   return m
+}
+
+/** The product of two rows that begin at a and b, from column `from` on: four sums, as each waits for itself. */
+function dotBehind(m: Float64Array, a: number, b: number, from: number, C: number): number {
+  let [s0, s1, s2, s3] = [0, 0, 0, 0]
+  let l = from
+  for (; l + 3 < C; l += 4) {
+    s0 += m[a + l]! * m[b + l]!
+    s1 += m[a + l + 1]! * m[b + l + 1]!
+    s2 += m[a + l + 2]! * m[b + l + 2]!
+    s3 += m[a + l + 3]! * m[b + l + 3]!
+  }
+  for (; l < C; l++) s0 += m[a + l]! * m[b + l]!
+  return s0 + s1 + s2 + s3
 }
 
 function normed(m: Float64Array, C: number): Feedback {
@@ -77,158 +91,129 @@ function normed(m: Float64Array, C: number): Feedback {
 
 /**
  * Rounds rows of a weight to four bits, column by column from the left, each taking over what those before it have lost (GPTQ,
- * Frantar et al., arXiv:2210.17323). When a block begins, its scale and zero are chosen as src/kernels/quantize.ts chooses them,
- * on the weights as they are by then; of the steps that it tries, the one is taken whose codes leave the least in the block when
- * errors are passed on inside it.
+ * Frantar et al., arXiv:2210.17323). When a block begins, its scale and zero are chosen as wgsl/quantize_q4.wgsl chooses them, on
+ * the weights as they are by then.
  *
  * @param weight `[rows, C]`
  */
-export function roundToFour(weight: Float32Array, { passed, counts }: Feedback): FourBits {
-  const C = counts.length
+export function roundToFour(weight: Float32Array, inputs: Feedback): FourBits {
+  const C = inputs.counts.length
   const rows = weight.length / C
   const result = {
     codes: new Uint8Array(rows * C),
     scales: new Float32Array((rows * C) / BLOCK),
     zeros: new Uint8Array((rows * C) / BLOCK),
   }
-  const best = new BlockSearch(passed, counts)
+  const blocks = Array.from({ length: C / BLOCK }, (_, b) => blockFeedback(inputs, b * BLOCK))
   const errors = new Float64Array(ROWS * BLOCK)
   for (let first = 0; first < rows; first += ROWS) {
     const count = Math.min(ROWS, rows - first)
-    const original = weight.subarray(first * C, (first + count) * C)
-    const work = Float64Array.from(original)
-    for (let column = 0; column < C; column += BLOCK) {
+    const targets = Float64Array.from(weight.subarray(first * C, (first + count) * C))
+    for (const [b, block] of blocks.entries()) {
       for (let row = 0; row < count; row++) {
-        const at = row * C + column
-        const { codes, scale, zero, error } = best.of(work, original, at, column)
-        result.codes.set(codes, first * C + at)
-        result.scales[(first * C + at) / BLOCK] = scale
-        result.zeros[(first * C + at) / BLOCK] = zero
-        errors.set(error, row * BLOCK)
+        const [from, to] = [row * C + b * BLOCK, (first + row) * C + b * BLOCK]
+        const target = targets.subarray(from, from + BLOCK)
+        const { scale, zero } = bestScale(target, block.counts)
+        result.scales[to / BLOCK] = scale
+        result.zeros[to / BLOCK] = zero
+        const error = errors.subarray(row * BLOCK, (row + 1) * BLOCK)
+        for (let i = 0; i < BLOCK; i++) error[i] = weight[to + i]! - target[i]!
+        roundBlock(target, { scale, zero }, block.passed, result.codes.subarray(to, to + BLOCK), error)
       }
-      for (let row = 0; row < count; row++) passOn(work, row * C, errors, row * BLOCK, passed, column, C)
+      for (let row = 0; row < count; row++) {
+        const error = errors.subarray(row * BLOCK, (row + 1) * BLOCK)
+        passOn(targets.subarray(row * C, (row + 1) * C), error, inputs.passed, b * BLOCK)
+      }
     }
   }
   return result
 }
 
-/** Adds to the columns behind a block of a row what they take over of its errors. */
-function passOn(
-  work: Float64Array,
-  row: number,
-  errors: Float64Array,
-  from: number,
-  passed: Float64Array,
-  column: number,
-  C: number,
-): void {
-  for (let i = 0; i < BLOCK; i += 4) {
-    const at = (column + i) * C
-    const [e0, e1, e2, e3] = [errors[from + i]!, errors[from + i + 1]!, errors[from + i + 2]!, errors[from + i + 3]!]
-    for (let c = column + BLOCK; c < C; c++) {
-      work[row + c] =
-        work[row + c]! +
-        e0 * passed[at + c]! +
-        e1 * passed[at + C + c]! +
-        e2 * passed[at + 2 * C + c]! +
-        e3 * passed[at + 3 * C + c]!
+/** What of the feedback is inside a block: `passed [k, j]` is what column k takes over of column j. */
+function blockFeedback({ passed, counts }: Feedback, column: number): Feedback {
+  const C = counts.length
+  const inside = new Float64Array(BLOCK * BLOCK)
+  for (let k = 0; k < BLOCK; k++) {
+    for (let j = 0; j < k; j++) inside[k * BLOCK + j] = passed[(column + j) * C + column + k]!
+  }
+  return { passed: inside, counts: counts.subarray(column, column + BLOCK) }
+}
+
+/** What codes of a block are relative to. */
+interface Grid {
+  readonly scale: number
+  readonly zero: number
+}
+
+const WORD = new Uint32Array(1)
+const FLOAT = new Float32Array(WORD.buffer)
+
+/** The scale and zero that leave the least of a block's weights, each error's square counted as its column counts. */
+function bestScale(target: Float64Array, counts: Float64Array): Grid {
+  let [low, high] = [0, 0]
+  for (let i = 0; i < BLOCK; i++) {
+    low = Math.min(low, target[i]!)
+    high = Math.max(high, target[i]!)
+  }
+  if (!(high > low)) return { scale: 0, zero: 0 }
+  const between = Math.floor((MOST * -low) / (high - low))
+  let [explained, scale, zero] = [0, 0, 0]
+  for (let trial = 0; trial < 2 * STEPS; trial++) {
+    const z = Math.min(MOST, between + (trial & 1))
+    const perUnit = MOST / ((1 - SHRINK * (trial >> 1)) * (high - low))
+    let wu = 0
+    let uu = 0
+    for (let i = 0; i < BLOCK; i++) {
+      const u = Math.min(MOST - z, Math.max(-z, Math.floor(target[i]! * perUnit + 0.5)))
+      const counted = counts[i]! * u
+      wu += counted * target[i]!
+      uu += counted * u
     }
+    if (!(uu > 0 && (wu * wu) / uu > explained)) continue
+    explained = (wu * wu) / uu
+    scale = wu / uu
+    zero = z
+  }
+  FLOAT[0] = scale
+  WORD[0] = WORD[0]! & ~15 // where the GPU has the zero
+  return { scale: FLOAT[0]!, zero }
+}
+
+/**
+ * Rounds a block, errors being passed on inside it.
+ *
+ * @param target `[32]`, the weights with what they have taken over of the blocks before
+ * @param passed `[32, 32]`, as `blockFeedback` gives it
+ * @param codes  `[32]`, to be written
+ * @param error  `[32]`, the weights less their targets; on return, less what their codes stand for
+ */
+function roundBlock(
+  target: Float64Array,
+  { scale, zero }: Grid,
+  passed: Float64Array,
+  codes: Uint8Array,
+  error: Float64Array,
+): void {
+  const perUnit = scale === 0 ? 0 : 1 / scale
+  for (let k = 0; k < BLOCK; k++) {
+    const own = target[k]!
+    let wanted = own
+    for (let j = 0; j < k; j++) wanted += error[j]! * passed[k * BLOCK + j]!
+    const code = Math.min(MOST, Math.max(0, Math.floor(wanted * perUnit + 0.5) + zero))
+    codes[k] = code
+    error[k] = error[k]! + own - scale * (code - zero)
   }
 }
 
-/** A block's codes with the scale and zero they are for, and what is lost of the weights as they were at first. */
-class BlockSearch {
-  codes = new Uint8Array(BLOCK)
-  error = new Float64Array(BLOCK)
-  scale = 0
-  zero = 0
-  #tried = { codes: new Uint8Array(BLOCK), error: new Float64Array(BLOCK) }
-  readonly #passed: Float64Array
-  readonly #counts: Float64Array
-  readonly #C: number
-  readonly #word = new Uint32Array(1)
-  readonly #float = new Float32Array(this.#word.buffer)
-
-  constructor(passed: Float64Array, counts: Float64Array) {
-    this.#passed = passed
-    this.#counts = counts
-    this.#C = counts.length
-  }
-
-  /** The block at `at` of some rows, whose columns are those of the weight from `column` on. Valid until the next. */
-  of(work: Float64Array, original: Float32Array, at: number, column: number): this {
-    let [low, high] = [0, 0]
-    for (let i = 0; i < BLOCK; i++) {
-      low = Math.min(low, work[at + i]!)
-      high = Math.max(high, work[at + i]!)
+/** Adds to the columns of a row behind a block what they take over of its errors. */
+function passOn(target: Float64Array, errors: Float64Array, passed: Float64Array, column: number): void {
+  const C = target.length
+  for (let i = 0; i < BLOCK; i += 4) {
+    const at = (column + i) * C
+    const [e0, e1, e2, e3] = [errors[i]!, errors[i + 1]!, errors[i + 2]!, errors[i + 3]!]
+    for (let c = column + BLOCK; c < C; c++) {
+      const more = e0 * passed[at + c]! + e1 * passed[at + C + c]!
+      target[c] = target[c]! + more + e2 * passed[at + 2 * C + c]! + e3 * passed[at + 3 * C + c]!
     }
-    this.scale = 0
-    this.zero = 0
-    let least = this.#round(work, original, at, column, 0, 0, Number.POSITIVE_INFINITY)
-    this.#take()
-    if (!(high > low)) return this
-    const between = Math.floor((MOST * -low) / (high - low))
-    for (let i = 0; i < 2 * STEPS; i++) {
-      const zero = Math.min(MOST, between + (i & 1))
-      const step = ((1 - SHRINK * (i >> 1)) * (high - low)) / MOST
-      const scale = this.#fit(work, at, column, step, zero)
-      const left = this.#round(work, original, at, column, scale, zero, least)
-      if (!(left < least)) continue
-      least = left
-      this.scale = scale
-      this.zero = zero
-      this.#take()
-    }
-    return this
-  }
-
-  #take(): void {
-    const { codes, error } = this
-    this.codes = this.#tried.codes
-    this.error = this.#tried.error
-    this.#tried = { codes, error }
-  }
-
-  /** The scale that fits the codes of a step best, without its last four bits. */
-  #fit(work: Float64Array, at: number, column: number, step: number, zero: number): number {
-    let [wu, uu] = [0, 0]
-    for (let i = 0; i < BLOCK; i++) {
-      const w = work[at + i]!
-      const u = Math.min(MOST - zero, Math.max(-zero, Math.round(w / step)))
-      const count = this.#counts[column + i]!
-      wu += count * w * u
-      uu += count * u * u
-    }
-    this.#float[0] = uu > 0 ? wu / uu : 0
-    this.#word[0] = this.#word[0]! & ~15
-    return this.#float[0]!
-  }
-
-  /** Rounds the block, errors being passed on inside it. @returns what is left; more than `most` where it is that much */
-  #round(
-    work: Float64Array,
-    original: Float32Array,
-    at: number,
-    column: number,
-    scale: number,
-    zero: number,
-    most: number,
-  ): number {
-    const { codes, error } = this.#tried
-    const perUnit = scale === 0 ? 0 : 1 / scale
-    let left = 0
-    for (let k = 0; k < BLOCK; k++) {
-      let target = work[at + k]!
-      for (let j = 0, from = column * this.#C + column + k; j < k; j++, from += this.#C) {
-        target += error[j]! * this.#passed[from]!
-      }
-      const code = Math.min(MOST, Math.max(0, Math.round(target * perUnit) + zero))
-      const value = scale * (code - zero)
-      codes[k] = code
-      error[k] = original[at + k]! - value
-      left += this.#counts[column + k]! * (target - value) ** 2
-      if (left > most) return left
-    }
-    return left
   }
 }

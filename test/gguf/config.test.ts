@@ -3,7 +3,7 @@ import { openCheckpoint } from "../../src/model/checkpoint.ts"
 import { memoryFolder } from "../../src/model/source.ts"
 import type { TransformerConfig } from "../../src/model/transformer_config.ts"
 import { ggufMetadata, ggufTensors } from "../helpers/gguf_conversion.ts"
-import { type Entry, type WriterTensor, writeGguf } from "../helpers/gguf_writer.ts"
+import { type Entry, quantize, type WriterTensor, writeGguf } from "../helpers/gguf_writer.ts"
 import { type Files, readFolder, readGolden } from "../model/fixture_folders.ts"
 
 const GEMMA2 = readGolden("tiny-gemma2")
@@ -225,6 +225,17 @@ describe("the config of a GGUF", () => {
     }
     expect((await refused("rope_freqs.weight")).message).toMatch(/rotary frequencies of Llama 3\.1 and later/)
     expect((await refused("blk.5.attn_norm.weight")).message).toMatch(/model\.layers\.5\.\S+ is left over/)
+  })
+
+  test("reads a vector in blocks as float32", async () => {
+    const tensors = ggufTensors(LLAMA, "F32").map((tensor): WriterTensor => {
+      if (tensor.name !== "output_norm.weight") return tensor
+      return { ...tensor, type: "Q8_0", bytes: quantize("Q8_0", new Float32Array(64).fill(0.5)) }
+    })
+    const { blocks, source, info } = (await open(fileOf(LLAMA, {}, tensors))).weights.get("norm")!
+    expect([blocks, info.dtype]).toEqual([undefined, "F32"])
+    const values = new Float32Array(await source.slice(info.start, info.end))
+    for (const value of values) expect(value).toBeCloseTo(0.5, 3)
   })
 
   test("leaves out a key that is to be ignored", async () => {

@@ -138,20 +138,20 @@ describe.each(SUBGROUPS)("attend and cache_write, subgroups $subgroups", (option
     expectClose(y, expected, { absolute: 5e-7 }, { what: `attend 1500 keys, T ${T}, window ${window}` })
   })
 
-  test.each([1, 3])("goes around a ring of 700 slots with keys from its end and its beginning, T = %i", async (T) => {
-    const attention = { H: 4, G: 1, D: 64, window: 690, scale: 0.2, softcap: 30 }
-    const all = sequence(1000, attention)
-    const [k, v] = [new Float32Array(700 * 64), new Float32Array(700 * 64)]
-    for (let s = 300; s < 1000; s++) {
-      k.set(all.k.subarray(s * 64, (s + 1) * 64), (s % 700) * 64)
-      v.set(all.v.subarray(s * 64, (s + 1) * 64), (s % 700) * 64)
+  test.each([1, 3])("goes around a ring of 1100 slots with keys from its end and its beginning, T = %i", async (T) => {
+    const attention = { H: 4, G: 1, D: 64, window: 1090, scale: 0.2, softcap: 30 }
+    const all = sequence(1500, attention)
+    const [k, v] = [new Float32Array(1100 * 64), new Float32Array(1100 * 64)]
+    for (let s = 400; s < 1500; s++) {
+      k.set(all.k.subarray(s * 64, (s + 1) * 64), (s % 1100) * 64)
+      v.set(all.v.subarray(s * 64, (s + 1) * 64), (s % 1100) * 64)
     }
     const q = all.q.slice(-T * 256)
-    const cache = { k: tensor(device(), [700, 1, 64], k), v: tensor(device(), [700, 1, 64], v) }
-    const [queries, cursor] = [tensor(device(), [T, 4, 64], q), tensor(device(), [2], Uint32Array.of(1000 - T, 0))]
+    const cache = { k: tensor(device(), [1100, 1, 64], k), v: tensor(device(), [1100, 1, 64], v) }
+    const [queries, cursor] = [tensor(device(), [T, 4, 64], q), tensor(device(), [2], Uint32Array.of(1500 - T, 0))]
     const y = await compute(device(), (run) => attend(run, queries, cache, cursor, attention))
-    const expected = reference.attend(q, all.k, all.v, { ...attention, position: 1000 - T })
-    expectClose(y, expected, { absolute: 5e-6 }, { what: `attend ring of 700, T ${T}` })
+    const expected = reference.attend(q, all.k, all.v, { ...attention, position: 1500 - T })
+    expectClose(y, expected, { absolute: 5e-6 }, { what: `attend ring of 1100, T ${T}` })
   })
 
   test("caps scores far beyond the cap, and picks one key where scores are huge", async () => {

@@ -90,3 +90,18 @@ export function roundBlocks(x: ArrayLike<number>): Float64Array {
     return most === 0 ? 0 : (Math.round((value * 127) / most) * most) / 127
   })
 }
+
+/** What a layer's outputs lose when its weight becomes another, over inputs of a second moment: `tr(E H E^T)`. */
+export function outputError(weight: ArrayLike<number>, other: ArrayLike<number>, moment: ArrayLike<number>): number {
+  const C = Math.sqrt(moment.length)
+  let sum = 0
+  for (let row = 0; row < weight.length; row += C) {
+    const e = Array.from({ length: C }, (_, c) => weight[row + c]! - other[row + c]!)
+    e.forEach((left, j) => {
+      e.forEach((right, k) => {
+        sum += left * moment[j * C + k]! * right
+      })
+    })
+  }
+  return sum
+}

@@ -78,10 +78,9 @@ function readTensor(
   const stored = rotated ? inOrder(tensor, partOf(source, start, end), config) : undefined
   if (!isBlockType(type)) return stored ? as(type, stored) : as(type, source, start, end)
   const blocks = stored ?? partOf(source, start, end)
-  return {
-    ...as("F32", floatsOf(blocks, type, 0)),
-    blocks: { dtype: type, source: blocks, start: 0, end: blocks.byteLength },
-  }
+  const read = as("F32", floatsOf(blocks, type, 0))
+  if (shape.length !== 2) return read // only matrices stay in blocks
+  return { ...read, blocks: { dtype: type, source: blocks, start: 0, end: blocks.byteLength } }
 }
 
 /**

@@ -1,10 +1,10 @@
-import { BLOCK, BLOCK_BYTES, type BlockType, DTYPE_BYTES, isBlockType } from "../dtype.ts"
+import { BLOCK, BLOCK_BYTES, DTYPE_BYTES, isBlockType } from "../dtype.ts"
 import { clip, show } from "../keys.ts"
 import type { Source } from "../source.ts"
 import { ByteReader, type GgufValue, HEADER_LIMIT, MoreBytes } from "./bytes.ts"
 
 /** A tensor's type, as far as we read it. */
-export type GgufType = "F32" | "F16" | "BF16" | BlockType
+export type GgufType = "F32" | "F16" | "BF16" | "Q8_0" | "Q4_0"
 
 /** One tensor of a file. `start` and `end` are byte offsets from the beginning of the file. */
 export interface GgufTensor {

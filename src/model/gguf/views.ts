@@ -1,4 +1,4 @@
-import { BLOCK, BLOCK_BYTES, DTYPE_BYTES, decodeToFloat32, isBlockType } from "../dtype.ts"
+import { BLOCK, BLOCK_BYTES, type BlockType, DTYPE_BYTES, decodeToFloat32, isBlockType } from "../dtype.ts"
 import { expectRange, type Source } from "../source.ts"
 import type { GgufType } from "./header.ts"
 
@@ -12,7 +12,7 @@ export function partOf(source: Source, start: number, end: number): Source {
  *
  * @param source the tensor's bytes and nothing else
  */
-export function floatsOf(source: Source, type: GgufType, offset: 0 | -1): Source {
+export function floatsOf(source: Source, type: GgufType | BlockType, offset: 0 | -1): Source {
   const [elements, bytes] = isBlockType(type) ? [BLOCK, BLOCK_BYTES[type]] : [1, DTYPE_BYTES[type]]
   const width = elements * DTYPE_BYTES.F32
   return view((source.byteLength / bytes) * width, width, async (from, to) => {

@@ -1,0 +1,167 @@
+import { isQuantized, type QuantizedDtype } from "./kernels/quantize.ts"
+import type { Matrix } from "./kernels/tensor.ts"
+import { type Checkpoint, type StoredTensor, storedBytes, type Weight } from "./model/checkpoint.ts"
+import { BLOCK, BLOCK_BYTES } from "./model/dtype.ts"
+import type { Model } from "./model/model.ts"
+import { scaleName } from "./model/packed.ts"
+import { CODES, codeShape, FROM, SCALES, ZEROS, zeroName } from "./model/quantized.ts"
+import { type CodedRows, fromRows } from "./model/quantized_rows.ts"
+import { readFloat32, type SafetensorsEntry, writeSafetensors } from "./model/safetensors.ts"
+import type { Store } from "./model/store.ts"
+import { type Feedback, feedback, roundToFour } from "./train/gptq.ts"
+import { copyFiles } from "./train/model_files.ts"
+
+/** What a quantized checkpoint takes, and what it took. */
+export interface Quantization {
+  /** Of all tensors. */
+  readonly bytesBefore: number
+  readonly bytesAfter: number
+  /** Names of the weights that are stored as codes. */
+  readonly weights: readonly string[]
+  /** Those of them that were rounded for the moments of their inputs. */
+  readonly calibrated: readonly string[]
+}
+
+export interface QuantizeIntoOptions {
+  /** The second moment `[C, C]` of each layer's inputs, by path, for q4: what is kept are its outputs on these. */
+  readonly moments?: ReadonlyMap<string, Float64Array> | undefined
+  /** Told of each weight that has been rounded. */
+  readonly onWeight?: ((name: string, done: number, of: number) => void) | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Rows that are rounded for moments before a signal is looked at, and written. */
+const ROWS = 1024
+
+/**
+ * Writes a checkpoint with the weights that a model has in q4 or q8 as codes (docs/quantization.md has the format). All other
+ * tensors are as they were, but for the copy of a tied head.
+ *
+ * @param model    loaded from the checkpoint with dtype q4 or q8: its codes are those that are written, where there is no moment
+ * @throws {RangeError} where nothing is rounded, or a moment has another size
+ */
+export async function quantizeInto(
+  store: Store,
+  checkpoint: Checkpoint,
+  model: Model,
+  options: QuantizeIntoOptions = {},
+): Promise<Quantization> {
+  const { moments, onWeight } = options
+  const quantized = new Map([...model.packed].filter(([, { dtype }]) => isQuantized(dtype)))
+  if (quantized.size === 0) {
+    throw new RangeError(`quantize: ${checkpoint.folder.name} has no weight with rows of a multiple of ${BLOCK}`)
+  }
+  const [dtype] = [...quantized.values()].map(({ dtype }) => dtype)
+  if (moments && dtype !== "q4") throw new RangeError(`quantize: moments are given with ${dtype}, expected q4`)
+  const byName = new Map([...checkpoint.weights.values()].map((weight) => [weight.info.name, weight]))
+  const calibrated = moments ? [...quantized.keys()].filter((name) => canCalibrate(byName.get(name)!, moments)) : []
+  if (moments && calibrated.length === 0) {
+    throw new RangeError(
+      `quantize: moments are of no weight of ${checkpoint.folder.name}, expected those of its inputs`,
+    )
+  }
+  let done = 0
+  const entries = [...checkpoint.tensors.values()].flatMap((stored): SafetensorsEntry[] => {
+    const { name, dtype, shape } = stored.info
+    const matrix = quantized.get(name)
+    if (!matrix) return isTiedHead(checkpoint, name) ? [] : [{ name, dtype, shape, bytes: () => storedBytes(stored) }]
+    const moment = calibrated.includes(name) ? moments!.get(pathOf(name)) : undefined
+    const rows = moment
+      ? () => roundedRows(byName.get(name)!, moment, options)
+      : () => rowsOnGpu(model, matrix, options)
+    return codedEntries(name, matrix, rows, () => onWeight?.(name, ++done, quantized.size))
+  })
+  const { info, blocks } = checkpoint.weights.get("embedding")!
+  const metadata = { format: "pt", [FROM]: blocks?.from ?? info.dtype }
+  await store.write("model.safetensors", writeSafetensors(entries, metadata))
+  await copyFiles(checkpoint.folder, store)
+  const bytes = { bytesBefore: 0, bytesAfter: 0 }
+  for (const stored of checkpoint.tensors.values()) {
+    const matrix = quantized.get(stored.info.name)
+    const size = stored.info.end - stored.info.start
+    bytes.bytesBefore += storedSize(stored)
+    if (matrix) bytes.bytesAfter += codedSize(matrix)
+    else if (!isTiedHead(checkpoint, stored.info.name)) bytes.bytesAfter += size
+  }
+  return { ...bytes, weights: [...quantized.keys()], calibrated }
+}
+
+/** The path of the layer whose input a weight multiplies: of the factors of a low-rank one, the second's. */
+function pathOf(name: string): string {
+  return name.replace(/(\.v)?\.weight$/, "")
+}
+
+/** Whether there is a moment for a weight, which what has codes already does not need. */
+function canCalibrate({ info, blocks }: Weight, moments: ReadonlyMap<string, Float64Array>): boolean {
+  return !blocks && moments.has(pathOf(info.name))
+}
+
+/** Whether a tensor is a head that is stored although the embedding is it. */
+function isTiedHead({ config, weights }: Checkpoint, name: string): boolean {
+  return (
+    config.tiedHead && name.endsWith("lm_head.weight") && ![...weights.values()].some(({ info }) => info.name === name)
+  )
+}
+
+/** Bytes of a tensor as its file has it. */
+function storedSize({ info, blocks }: StoredTensor): number {
+  const { start, end } = blocks ?? info
+  return end - start
+}
+
+function codedSize({ shape: [N, C], dtype }: Matrix): number {
+  return ((N * C) / BLOCK) * BLOCK_BYTES[dtype as QuantizedDtype]
+}
+
+/** The tensors of a weight. The codes are made, and the rest with them, when it is their turn; the rest comes next. */
+function codedEntries(
+  name: string,
+  { shape: [N, C], dtype }: Matrix,
+  rows: () => AsyncIterable<CodedRows>,
+  onDone: () => void,
+): SafetensorsEntry[] {
+  const type = dtype as QuantizedDtype
+  const [scales, zeros]: [Uint8Array[], Uint8Array[]] = [[], []]
+  async function* codes() {
+    for await (const each of rows()) {
+      scales.push(new Uint8Array(each.scales.buffer, each.scales.byteOffset, each.scales.byteLength))
+      zeros.push(each.zeros)
+      yield each.codes
+    }
+    onDone()
+  }
+  const perBlock = [N, C / BLOCK]
+  return [
+    { name, dtype: CODES[type], shape: codeShape([N, C], type), bytes: codes },
+    { name: scaleName(name), dtype: SCALES, shape: perBlock, bytes: () => scales.splice(0) },
+    ...(type === "q4"
+      ? [{ name: zeroName(name), dtype: ZEROS, shape: perBlock, bytes: () => zeros.splice(0) } as const]
+      : []),
+  ]
+}
+
+/** The codes that a model computes with. */
+async function* rowsOnGpu({ device }: Model, { shape: [, C], dtype, parts }: Matrix, { signal }: QuantizeIntoOptions) {
+  for (const { rows, tensor } of parts) {
+    signal?.throwIfAborted()
+    yield fromRows(dtype as QuantizedDtype, new Uint32Array(await device.read(tensor)), rows, C)
+  }
+}
+
+/** Those that keep what a weight gives on inputs of a moment, in q4. */
+async function* roundedRows(weight: Weight, moment: Float64Array, { signal }: QuantizeIntoOptions) {
+  const [N, C] = weight.spec.shape as [number, number]
+  const inputs = feedback(moment, C)
+  for (let row = 0; row < N; row += ROWS) {
+    signal?.throwIfAborted()
+    yield await round(weight, row, Math.min(N, row + ROWS), inputs)
+  }
+}
+
+async function round({ info, source, spec }: Weight, from: number, to: number, inputs: Feedback): Promise<CodedRows> {
+  const rowBytes = (info.end - info.start) / spec.shape[0]!
+  const part = { ...info, start: info.start + from * rowBytes, end: info.start + to * rowBytes }
+  const { codes, scales, zeros } = roundToFour(await readFloat32(source, part), inputs)
+  const pairs = Uint8Array.from({ length: codes.length / 2 }, (_, i) => codes[2 * i]! | (codes[2 * i + 1]! << 4))
+  return { codes: pairs, scales, zeros }
+}
