@@ -1,6 +1,6 @@
 import { isQuantized, type QuantizedDtype } from "./kernels/quantize.ts"
 import type { Matrix } from "./kernels/tensor.ts"
-import { type Checkpoint, type StoredTensor, storedBytes, type Weight } from "./model/checkpoint.ts"
+import { type Checkpoint, storedBytes, type Weight } from "./model/checkpoint.ts"
 import { BLOCK, BLOCK_BYTES } from "./model/dtype.ts"
 import type { Model } from "./model/model.ts"
 import { scaleName } from "./model/packed.ts"
@@ -51,49 +51,45 @@ export async function quantizeInto(
   if (quantized.size === 0) {
     throw new RangeError(`quantize: ${checkpoint.folder.name} has no weight with rows of a multiple of ${BLOCK}`)
   }
-  const [dtype] = [...quantized.values()].map(({ dtype }) => dtype)
-  if (moments && dtype !== "q4") throw new RangeError(`quantize: moments are given with ${dtype}, expected q4`)
-  const byName = new Map([...checkpoint.weights.values()].map((weight) => [weight.info.name, weight]))
-  const calibrated = moments ? [...quantized.keys()].filter((name) => canCalibrate(byName.get(name)!, moments)) : []
-  if (moments && calibrated.length === 0) {
-    throw new RangeError(
-      `quantize: moments are of no weight of ${checkpoint.folder.name}, expected those of its inputs`,
-    )
-  }
+  const calibrated = moments ? withMoments(checkpoint, quantized, moments) : new Map<string, Calibrated>()
   let done = 0
   const entries = [...checkpoint.tensors.values()].flatMap((stored): SafetensorsEntry[] => {
     const { name, dtype, shape } = stored.info
     const matrix = quantized.get(name)
     if (!matrix) return isTiedHead(checkpoint, name) ? [] : [{ name, dtype, shape, bytes: () => storedBytes(stored) }]
-    const moment = calibrated.includes(name) ? moments!.get(pathOf(name)) : undefined
-    const rows = moment
-      ? () => roundedRows(byName.get(name)!, moment, options)
-      : () => rowsOnGpu(model, matrix, options)
+    const found = calibrated.get(name)
+    const rows = found ? () => roundedRows(found, options) : () => rowsOnGpu(model, matrix, options)
     return codedEntries(name, matrix, rows, () => onWeight?.(name, ++done, quantized.size))
   })
   const { info, blocks } = checkpoint.weights.get("embedding")!
   const metadata = { format: "pt", [FROM]: blocks?.from ?? info.dtype }
   await store.write("model.safetensors", writeSafetensors(entries, metadata))
   await copyFiles(checkpoint.folder, store)
-  const bytes = { bytesBefore: 0, bytesAfter: 0 }
-  for (const stored of checkpoint.tensors.values()) {
-    const matrix = quantized.get(stored.info.name)
-    const size = stored.info.end - stored.info.start
-    bytes.bytesBefore += storedSize(stored)
-    if (matrix) bytes.bytesAfter += codedSize(matrix)
-    else if (!isTiedHead(checkpoint, stored.info.name)) bytes.bytesAfter += size
+  return { ...sizes(checkpoint, quantized), weights: [...quantized.keys()], calibrated: [...calibrated.keys()] }
+}
+
+/** A weight and the moment of what it multiplies. */
+interface Calibrated {
+  readonly weight: Weight
+  readonly moment: Float64Array
+}
+
+/** The weights, by name, that are rounded for the moments of their inputs. What has codes already keeps them. */
+function withMoments(
+  { weights, folder }: Checkpoint,
+  quantized: ReadonlyMap<string, Matrix>,
+  moments: ReadonlyMap<string, Float64Array>,
+): Map<string, Calibrated> {
+  const calibrated = new Map<string, Calibrated>()
+  for (const weight of weights.values()) {
+    const { name } = weight.info
+    const dtype = quantized.get(name)?.dtype
+    if (dtype === "q8") throw new RangeError("quantize: moments are given with q8, expected q4")
+    const moment = moments.get(name.replace(/(\.v)?\.weight$/, "")) // a low-rank layer's input meets v
+    if (dtype && moment && !weight.blocks) calibrated.set(name, { weight, moment })
   }
-  return { ...bytes, weights: [...quantized.keys()], calibrated }
-}
-
-/** The path of the layer whose input a weight multiplies: of the factors of a low-rank one, the second's. */
-function pathOf(name: string): string {
-  return name.replace(/(\.v)?\.weight$/, "")
-}
-
-/** Whether there is a moment for a weight, which what has codes already does not need. */
-function canCalibrate({ info, blocks }: Weight, moments: ReadonlyMap<string, Float64Array>): boolean {
-  return !blocks && moments.has(pathOf(info.name))
+  if (calibrated.size > 0) return calibrated
+  throw new RangeError(`quantize: moments are of no weight of ${folder.name}, expected those of its inputs`)
 }
 
 /** Whether a tensor is a head that is stored although the embedding is it. */
@@ -103,10 +99,17 @@ function isTiedHead({ config, weights }: Checkpoint, name: string): boolean {
   )
 }
 
-/** Bytes of a tensor as its file has it. */
-function storedSize({ info, blocks }: StoredTensor): number {
-  const { start, end } = blocks ?? info
-  return end - start
+/** Bytes of all tensors, before and after. */
+function sizes(checkpoint: Checkpoint, quantized: ReadonlyMap<string, Matrix>) {
+  let [bytesBefore, bytesAfter] = [0, 0]
+  for (const { info, blocks } of checkpoint.tensors.values()) {
+    const matrix = quantized.get(info.name)
+    const { start, end } = blocks ?? info
+    bytesBefore += end - start
+    if (matrix) bytesAfter += codedSize(matrix)
+    else if (!isTiedHead(checkpoint, info.name)) bytesAfter += info.end - info.start
+  }
+  return { bytesBefore, bytesAfter }
 }
 
 function codedSize({ shape: [N, C], dtype }: Matrix): number {
@@ -149,7 +152,7 @@ async function* rowsOnGpu({ device }: Model, { shape: [, C], dtype, parts }: Mat
 }
 
 /** Those that keep what a weight gives on inputs of a moment, in q4. */
-async function* roundedRows(weight: Weight, moment: Float64Array, { signal }: QuantizeIntoOptions) {
+async function* roundedRows({ weight, moment }: Calibrated, { signal }: QuantizeIntoOptions) {
   const [N, C] = weight.spec.shape as [number, number]
   const inputs = feedback(moment, C)
   for (let row = 0; row < N; row += ROWS) {

@@ -72,7 +72,7 @@ export class Model {
   readonly network: Network
   /** What can be trained, by the checkpoint's names. */
   readonly parameters: ReadonlyMap<string, Parameter>
-  /** Weights that cannot, as only their ternary form is there. */
+  /** Weights that cannot, as only a form in few bits is there. */
   readonly packed: ReadonlyMap<string, Matrix>
   /** The types that the checkpoint has them in. */
   readonly stored: ReadonlyMap<string, DType>
