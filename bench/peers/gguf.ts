@@ -5,7 +5,7 @@ import { SHAPE, Weights } from "./checkpoint.ts"
 
 export type GgufType = "bf16" | "q8_0" | "q4_0"
 type TensorType = GgufType | "f32"
-type Value = number | boolean | string | Float | readonly string[] | Float32Array | Int32Array
+type Value = number | string | Float | readonly string[] | Float32Array | Int32Array
 
 /** A number that the format wants as a float. Others are unsigned 32-bit integers. */
 class Float {
@@ -208,7 +208,6 @@ class Bytes {
   value(value: Value): this {
     if (typeof value === "number") return this.u32(4).u32(value)
     if (value instanceof Float) return this.u32(6).#add(Float32Array.of(value.value))
-    if (typeof value === "boolean") return this.u32(7).#add(Uint8Array.of(Number(value)))
     if (typeof value === "string") return this.u32(8).text(value)
     this.u32(9)
     if (value instanceof Float32Array) return this.u32(6).u64(value.length).#add(value)

@@ -145,5 +145,5 @@ function agreeing(generations: readonly Generation[], truth: readonly Generation
 function versionOf({ package: name }: Entry, commit: string): string {
   if (!name) return commit
   const { dependencies } = createRequire(import.meta.url)("./package.json") as { dependencies: Record<string, string> }
-  return dependencies[name]!
+  return `${name} ${dependencies[name]}`
 }

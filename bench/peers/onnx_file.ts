@@ -1,18 +1,19 @@
 // An ONNX model being written: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 import { type FileHandle, open, writeFile } from "node:fs/promises"
 import { basename, join } from "node:path"
-import { encodeMessage, type FieldValue, Float, type Message } from "./protobuf.ts"
+import { encodeMessage, type FieldValue, type Float, type Message } from "./protobuf.ts"
 
 /** Element types by ONNX's codes. */
 const ELEMENTS = { f32: 1, u8: 2, i64: 7, i32: 6, f16: 10 } as const
 export type Element = keyof typeof ELEMENTS
 
 type Pieces = AsyncIterable<Uint8Array> | Iterable<Uint8Array>
-type Attribute = number | string | Float
+type Attribute = number | Float
 
 /** Operators of onnxruntime's own, beside those of ONNX. */
 const CONTRIB = "com.microsoft"
-const ATTRIBUTE_TYPES = { float: 1, int: 2, string: 3 }
+const FLOAT = 1
+const INTEGER = 2
 
 /** Its graph is kept in memory, its weights go straight into the file of data beside it. */
 export class OnnxFile {
@@ -100,13 +101,7 @@ const CONTRIB_OPERATORS = new Set([
 ])
 
 function attribute(name: string, value: Attribute): Message {
-  const [field, type]: [number, number] =
-    value instanceof Float
-      ? [2, ATTRIBUTE_TYPES.float]
-      : typeof value === "number"
-        ? [3, ATTRIBUTE_TYPES.int]
-        : [4, ATTRIBUTE_TYPES.string]
-  return { 1: name, [field]: value, 20: type }
+  return typeof value === "number" ? { 1: name, 3: value, 20: INTEGER } : { 1: name, 2: value, 20: FLOAT }
 }
 
 function valueInfo(name: string, element: Element, shape: readonly (string | number)[]): Message {

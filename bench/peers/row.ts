@@ -10,6 +10,7 @@ export interface Figures {
 }
 
 export interface PeerResult extends Pick<Entry, "runtime" | "dtype" | "computesOn"> {
+  /** Its npm package and version, or the commit. */
   readonly version: string
   readonly device?: string
   readonly loadMs?: number

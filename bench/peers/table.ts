@@ -34,6 +34,7 @@ function table(row: Row): string {
   const lengths = [...new Set(row.peers.flatMap(({ prompts }) => Object.keys(prompts)))]
   const heads = [
     "runtime",
+    "version",
     "weights",
     "on",
     "load, s",
@@ -46,10 +47,10 @@ function table(row: Row): string {
     `### ${row.device}`,
     "",
     `${row.date.slice(0, 10)}, commit ${row.commit}, ${row.runtime}, ${row.cpu}, load average before ${row.loadAverage}. ${computed}`.trim(),
-    `${row.model}, context ${row.context}, ${row.tokens} greedy tokens after each prompt, ${row.rounds} rounds: median (least to most).`,
+    `${row.model}, context ${row.context}, ${row.tokens} greedy tokens after each prompt, rounds: ${row.rounds}. Median (least to most).`,
     "",
     line(heads),
-    line(heads.map((_, i) => (i < 3 ? "---" : "---:"))),
+    line(heads.map((_, i) => (i < 4 ? "---" : "---:"))),
     ...row.peers.map((peer) => line(cells(peer, lengths, (row.tokens + 1) * row.rounds))),
     "",
     ...row.peers.flatMap(({ runtime, dtype, error }) => (error ? [`- ${runtime} ${dtype} failed: ${error}`] : [])),
@@ -68,7 +69,8 @@ function cells(peer: PeerResult, lengths: readonly string[], asked: number): str
     })
   const agreeing = lengths.flatMap((length) => prompts[length]?.agreeing ?? [])
   return [
-    `${runtime} ${version}`,
+    runtime,
+    version,
     dtype,
     computesOn,
     loadMs === undefined ? "" : (loadMs / 1000).toPrecision(2),
