@@ -24,9 +24,10 @@ const PREFILLS = 3
 
 async function prefillRate(lm: LanguageModel): Promise<Spread> {
   const V = lm.config.vocabSize
-  const prompt = Array.from({ length: PREFILL + 1 }, (_, i) => 7 + ((i * 7919) % (V - 7)))
   const rates: number[] = []
   for (let i = 0; i <= PREFILLS; i++) {
+    // No two begin alike, or what was computed of the one before would be used again.
+    const prompt = Array.from({ length: PREFILL + 1 }, (_, t) => 7 + (((t + i) * 7919) % (V - 7)))
     const answer = lm.generate(prompt, { temperature: 0, maxTokens: 1, ignoreEos: true })
     for await (const _ of answer);
     if (i > 0) rates.push(answer.timings.prefillTokensPerSecond) // the first compiles

@@ -58,7 +58,9 @@ describe("a checkpoint of MMfreeLM-370M's shape", () => {
     const checkpoint = await open(folder)
     const { total } = loadBytes(checkpoint, { context: CONTEXT })
     await checkpoint.close()
-    expect(total).toBe(lm.memory.weights + lm.memory.cache)
+    const state = L * C * 4
+    expect(total).toBe(lm.memory.weights + state)
+    expect(lm.memory.cache).toBeLessThanOrEqual(5 * state) // the answers before left copies of it to go back to
     expect(lm.memory.peak).toBeLessThanOrEqual(total + 2 * V * C + 1e6)
   })
 
