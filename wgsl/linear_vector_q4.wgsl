@@ -6,16 +6,8 @@
 // two products and their sum: (p + 2^16 q) * (b + 2^16 a) has p a + q b in its upper half, above p b.
 // links lib/int8_blocks.wgsl
 // links lib/activations.wgsl
-override WORKGROUP: u32 = 32;
-override GATED: bool = false;
-override SILU: bool = false;
+const BLOCK_WORDS = 5u; // of a row
 const NIBBLES = vec4<u32>(0x000f000fu);
-struct Params { first_row: u32, rows: u32 }
-@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> weight: array<vec4<u32>>; // of four rows
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
-@group(0) @binding(3) var<uniform> params: Params;
-
 // Codes as the multiplication wants them: 2^16 code 0 + code 2 of each word, and 2^16 code 1 + code 3.
 fn even(c: vec4<i32>) -> vec4<u32> {
   return bitcast<vec4<u32>>(((c << vec4<u32>(24u)) >> vec4<u32>(8u)) + ((c << vec4<u32>(8u)) >> vec4<u32>(24u)));
@@ -44,26 +36,4 @@ fn block(i: u32, b: u32) -> vec4<f32> {
   let sums = sixteen(i, even(first), odd(first)) + sixteen(i + 2u, even(second), odd(second));
   let zeros = vec4<i32>(behind & vec4<u32>(15u)) * code_sums[b];
   return bitcast<vec4<f32>>(behind & vec4<u32>(~15u)) * (scales[b] * vec4<f32>(sums - zeros));
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let row = id.x * 4u;
-  let start = min(id.x, (params.rows - 1u) / 4u) * BLOCKS * 5u; // past the edge the last rows; not stored
-  let other = start + params.rows / 4u * BLOCKS * 5u;
-  var values = vec4<f32>(0.0);
-  var up = vec4<f32>(0.0);
-  round_blocks(lane, WORKGROUP);
-  for (var b = 0u; b < BLOCKS; b++) {
-    values += block(start + b * 5u, b);
-    if (GATED) { up += block(other + b * 5u, b); }
-  }
-  if (GATED) {
-    if (SILU) { values = silu(values) * up; } else { values = gelu(values) * up; }
-  }
-  let i = params.first_row + row;
-  if (row < params.rows) { y[i] = values.x; }
-  if (row + 1u < params.rows) { y[i + 1u] = values.y; }
-  if (row + 2u < params.rows) { y[i + 2u] = values.z; }
-  if (row + 3u < params.rows) { y[i + 3u] = values.w; }
 }

@@ -1,8 +1,19 @@
+// The product of a token and weights in blocks of 32 columns, 4 rows per invocation. A kernel that links this has BLOCK_WORDS, the
+// words of a block of a row, and block(i, b): block b of x times that of four rows which begins at weight[i].
 // A token's activations x [1, C] in int8, rounded by each workgroup for itself, in C / 32 = BLOCKS blocks of 32 columns:
 //   code = round(x / scale),   scale = max |x| / 127 of the block
 // Once, for all of them: what lives from one barrier to the next is kept in memory by software adapters.
+override WORKGROUP: u32 = 32;
+override GATED: bool = false;
+override SILU: bool = false;
 override BLOCKS: u32 = 1;
 override CODES: u32 = 2; // twice BLOCKS
+struct Params { first_row: u32, rows: u32 }
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> weight: array<vec4<u32>>; // of four rows
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<uniform> params: Params;
+
 var<workgroup> codes: array<vec4<u32>, CODES>; // 16 each, two to a block
 var<workgroup> scales: array<f32, BLOCKS>;
 var<workgroup> code_sums: array<i32, BLOCKS>;
@@ -38,4 +49,26 @@ fn round_blocks(lane: u32, lanes: u32) {
     code_sums[b] = (sums.x + sums.y) + (sums.z + sums.w);
   }
   workgroupBarrier();
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let row = id.x * 4u;
+  let start = min(id.x, (params.rows - 1u) / 4u) * BLOCKS * BLOCK_WORDS; // past the edge the last rows; not stored
+  let other = start + params.rows / 4u * BLOCKS * BLOCK_WORDS;
+  var values = vec4<f32>(0.0);
+  var up = vec4<f32>(0.0);
+  round_blocks(lane, WORKGROUP);
+  for (var b = 0u; b < BLOCKS; b++) {
+    values += block(start + b * BLOCK_WORDS, b);
+    if (GATED) { up += block(other + b * BLOCK_WORDS, b); }
+  }
+  if (GATED) {
+    if (SILU) { values = silu(values) * up; } else { values = gelu(values) * up; }
+  }
+  let i = params.first_row + row;
+  if (row < params.rows) { y[i] = values.x; }
+  if (row + 1u < params.rows) { y[i + 1u] = values.y; }
+  if (row + 2u < params.rows) { y[i + 2u] = values.z; }
+  if (row + 3u < params.rows) { y[i + 3u] = values.w; }
 }
