@@ -121,7 +121,7 @@ function cases(device: Device, T: number): Case[] {
         flops: V,
         record: (run: Run) => {
           const own = sampleState(device, { V, context: 4096 })
-          resetSampleState(device, own, [2], settings)
+          resetSampleState(device, own, 0, [2], settings)
           sample(run, logits, own)
         },
       })),

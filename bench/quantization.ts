@@ -10,11 +10,11 @@ import { gunzipSync } from "node:zlib"
 import {
   type DeviceKind,
   divergence,
-  inputMoments,
   type LanguageModel,
   load,
   type MemoryStore,
   memoryStore,
+  momentsOnDemand,
   quantize,
 } from "../src/index.ts"
 import { commit } from "./commit.ts"
@@ -78,7 +78,7 @@ async function row({ dtype, method, lm, ...rest }: Omit<Way, "dtype"> & { dtype:
 }
 
 async function calibrated(): Promise<Way> {
-  const moments = await inputMoments(original, idsOf(texts.slice(0, calibrate)))
+  const moments = momentsOnDemand(original, idsOf(texts.slice(0, calibrate)))
   const store: MemoryStore = memoryStore()
   const began = performance.now()
   const { bytesAfter } = await quantize(values.model, store, { device, dtype: "q4", moments })

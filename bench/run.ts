@@ -1,13 +1,15 @@
 // Measures load, prefill and decode, and appends a row per model to bench/results. Usage:
-//   npm run bench -- [--device auto|gpu|software|lavapipe|swiftshader] [--models storyteller,270m] [--repeats 3]
+//   npm run bench -- [--device auto|gpu|software|lavapipe|swiftshader] [--models storyteller,270m,1b]
+//                    [--dtype stored|bf16|q8|q4] [--repeats 3]
 import { appendFile, mkdir, rm } from "node:fs/promises"
-import { cpus } from "node:os"
+import { cpus, loadavg } from "node:os"
 import { parseArgs } from "node:util"
-import { type DeviceKind, type LanguageModel, load } from "../src/index.ts"
+import { type DeviceKind, type LanguageModel, type LoadOptions, load, type ModelLocation } from "../src/index.ts"
 import { Device } from "../src/kernels/device.ts"
 import { cacheBytes } from "../src/model/cost.ts"
 import { findNodeAdapter } from "../src/platform/node_adapter.ts"
 import { type Spread, spread } from "../test/helpers/decode_timing.ts"
+import { random1b } from "../test/helpers/random_1b.ts"
 import { writeRandom270m } from "../test/helpers/random_270m.ts"
 import { copyBandwidth } from "./bandwidth.ts"
 import { commit } from "./commit.ts"
@@ -16,23 +18,31 @@ const { values } = parseArgs({
   options: {
     device: { type: "string", default: "auto" },
     models: { type: "string", default: "storyteller,270m" },
+    dtype: { type: "string", default: "stored" },
     repeats: { type: "string", default: "3" },
   },
 })
 const device = values.device as DeviceKind
+const dtype = values.dtype as NonNullable<LoadOptions["dtype"]>
 const repeats = Number(values.repeats)
 const PREFILLS = [64, 512]
 const DECODE_TOKENS = 64
 
 const rounded = (_: string, value: unknown) => (typeof value === "number" ? Number(value.toPrecision(4)) : value)
 
-async function measure(model: string, folder: string | undefined, copyRate: number) {
+async function measure(model: string, location: ModelLocation | undefined, copyRate: number) {
+  const loadAverage = loadavg()[0]
   const loads: number[] = []
   let lm: LanguageModel | undefined
+  let grownBytes = 0 // of the process, while it is loaded for the first time
   for (let i = 0; i < repeats; i++) {
     await lm?.dispose()
+    const before = process.memoryUsage().rss
+    const onProgress = () => {
+      if (i === 0) grownBytes = Math.max(grownBytes, process.memoryUsage().rss - before)
+    }
     const began = performance.now()
-    lm = await load(folder, { device, context: 1024 })
+    lm = await load(location, { device, context: 1024, dtype, onProgress })
     loads.push(performance.now() - began)
   }
   if (!lm) throw new RangeError(`--repeats: is ${values.repeats}, expected at least 1`)
@@ -72,9 +82,12 @@ async function measure(model: string, folder: string | undefined, copyRate: numb
     device: lm.device.description,
     software: lm.device.software,
     cpu: `${cpus().length} x ${cpus()[0]?.model ?? "unknown"}`,
+    loadAverage,
     model,
+    dtype,
     context: lm.context,
     loadMs: spread(loads),
+    loadGrownBytes: grownBytes,
     prefillTokensPerSecond: prefill,
     decodeTokensPerSecond: decodeSpread,
     hostMsPerToken: spread(host),
@@ -88,17 +101,26 @@ async function measure(model: string, folder: string | undefined, copyRate: numb
   return row
 }
 
+/** A model by its name here, and how to be rid of what was written for it. */
+async function found(model: string): Promise<{ location?: ModelLocation; remove?: () => Promise<void> }> {
+  if (model === "storyteller") return {}
+  if (model === "1b") return { location: await random1b() }
+  if (model !== "270m") throw new RangeError(`--models: name is ${model}, expected storyteller, 270m or 1b`)
+  const { folder } = await writeRandom270m()
+  return { location: folder, remove: () => rm(folder, { recursive: true, force: true }) }
+}
+
 const gpu = await Device.open(await findNodeAdapter(device))
 const copyRate = await copyBandwidth(gpu)
 gpu.dispose()
 await mkdir(new URL("results/", import.meta.url), { recursive: true })
 for (const model of values.models.split(",")) {
-  const random = model === "270m" ? await writeRandom270m() : undefined
+  const { location, remove } = await found(model)
   try {
-    const row = await measure(model, random?.folder, copyRate)
+    const row = await measure(model, location, copyRate)
     await appendFile(new URL("results/generate.jsonl", import.meta.url), `${JSON.stringify(row, rounded)}\n`)
     console.log(JSON.stringify(row, rounded, 2))
   } finally {
-    if (random) await rm(random.folder, { recursive: true, force: true })
+    await remove?.()
   }
 }

@@ -9,6 +9,7 @@ import { type DeviceKind, load, type WeightPrecision } from "../src/index.ts"
 import type { Device } from "../src/kernels/device.ts"
 import type { Plan } from "../src/kernels/run.ts"
 import { resetSampleState } from "../src/kernels/sample.ts"
+import { PLAIN_STEP } from "../src/model/decode_steps.ts"
 import type { Model } from "../src/model/model.ts"
 import { internals } from "../src/session.ts"
 import { GREEDY, inTurn, type Spread } from "../test/helpers/decode_timing.ts"
@@ -50,9 +51,9 @@ async function submitted(device: Device, plan: Plan, only?: ReadonlySet<string>)
 }
 
 /** The kernels of a plan in the order of their first dispatch, and the whole of it, taken in turn. */
-async function stages({ device, state }: Model, plan: Plan): Promise<{ stages: Stage[]; whole: Spread }> {
+async function stages({ device, decoder }: Model, plan: Plan): Promise<{ stages: Stage[]; whole: Spread }> {
   const names = [...new Set(plan.kernels.map(({ kernel }) => kernel))]
-  const place = () => resetSampleState(device, state, new Array<number>(position + 1).fill(1), GREEDY)
+  const place = () => resetSampleState(device, decoder.steps.state, 0, new Array<number>(position + 1).fill(1), GREEDY)
   const measure = (only?: ReadonlySet<string>) => () => {
     place()
     return submitted(device, plan, only)
@@ -69,7 +70,8 @@ async function measure(model: string, folder: string | undefined, dtype: WeightP
   const loadAverage = loadavg()[0]
   const lm = await load(folder, { device: values.device as DeviceKind, dtype, context: 2 * position })
   const { model: loaded } = internals(lm)
-  const { stages: found, whole } = await stages(loaded, loaded.decodePlan)
+  const plan = loaded.decoder.steps.plan(PLAIN_STEP)
+  const { stages: found, whole } = await stages(loaded, plan)
   const copyRate = await copyBandwidth(loaded.device)
   const row = {
     commit: commit(),
@@ -86,7 +88,7 @@ async function measure(model: string, folder: string | undefined, dtype: WeightP
     weightBytes: lm.memory.weights,
     copyBytesPerSecond: copyRate,
     decodeStepMs: whole,
-    dispatches: loaded.decodePlan.dispatches,
+    dispatches: plan.dispatches,
     stages: found.map((stage) => ({
       ...stage,
       gbPerSecond: stage.boundBytes / stage.ms.median / 1e6,

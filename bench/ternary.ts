@@ -2,13 +2,13 @@
 // ternary and in bf16 (each with the norm before it, and alone), taken in turn; whole decode steps near the beginning and far
 // from it, taken in turn; prefill. Usage:
 //   npm run bench:ternary -- [--device auto|gpu|software|lavapipe|swiftshader] [--rounds 25]
-import { appendFile, mkdir, rm } from "node:fs/promises"
+import { appendFile, mkdir } from "node:fs/promises"
 import { cpus, loadavg } from "node:os"
 import { parseArgs } from "node:util"
-import { type DeviceKind, type LanguageModel, load } from "../src/index.ts"
+import { type DeviceKind, type Folder, type LanguageModel, load } from "../src/index.ts"
 import { internals } from "../src/session.ts"
 import { type Products, type Spread, spread, timeDecode, timeProducts } from "../test/helpers/decode_timing.ts"
-import { writeRandomHgrn } from "../test/helpers/random_hgrn.ts"
+import { randomHgrn } from "../test/helpers/random_hgrn.ts"
 import { copyBandwidth } from "./bandwidth.ts"
 import { commit } from "./commit.ts"
 
@@ -35,7 +35,7 @@ async function prefillRate(lm: LanguageModel): Promise<Spread> {
   return spread(rates)
 }
 
-async function measure(folder: string) {
+async function measure(folder: Folder) {
   const loadAverage = loadavg()[0]
   const began = performance.now()
   const lm = await load(folder, { device: values.device as DeviceKind, context: CONTEXT, chunk: PREFILL })
@@ -86,12 +86,7 @@ async function measure(folder: string) {
 
 const rounded = (_: string, value: unknown) =>
   typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(4)) : value
-const folder = await writeRandomHgrn()
-try {
-  const row = await measure(folder)
-  await mkdir(new URL("results/", import.meta.url), { recursive: true })
-  await appendFile(new URL("results/ternary.jsonl", import.meta.url), `${JSON.stringify(row, rounded)}\n`)
-  console.log(JSON.stringify(row, rounded, 2))
-} finally {
-  await rm(folder, { recursive: true, force: true })
-}
+const row = await measure(await randomHgrn())
+await mkdir(new URL("results/", import.meta.url), { recursive: true })
+await appendFile(new URL("results/ternary.jsonl", import.meta.url), `${JSON.stringify(row, rounded)}\n`)
+console.log(JSON.stringify(row, rounded, 2))

@@ -41,9 +41,30 @@ export async function loadModel(
   signal: AbortSignal,
   { location = flags.model, dtype = flags.dtype, beside }: LoadDetails = {},
 ): Promise<LoadedModel> {
-  const { revision, ignoreKey: ignoreKeys, device, context, chunk, actQuant, adapter: adapters = [] } = flags
+  const {
+    revision,
+    ignoreKey: ignoreKeys,
+    device,
+    context,
+    chunk,
+    actQuant,
+    cacheDtype,
+    adapter: adapters = [],
+  } = flags
   const prefixCache = flags.prefixCache === undefined ? undefined : { store: flags.prefixCache, onSkip: notSaved }
-  const options = { revision, ignoreKeys, device, context, chunk, dtype, actQuant, prefixCache, beside, signal }
+  const options = {
+    revision,
+    ignoreKeys,
+    device,
+    context,
+    chunk,
+    dtype,
+    cacheDtype,
+    actQuant,
+    prefixCache,
+    beside,
+    signal,
+  }
   const began = performance.now()
   const lm = await withProgress(signal, (onProgress) => load(location, { ...options, onProgress }))
   try {

@@ -2,6 +2,8 @@ import { type Command, Option } from "commander"
 import {
   ACT_QUANTS,
   type ActQuant,
+  CACHE_DTYPES,
+  type CacheDtype,
   DEVICE_KINDS,
   type DeviceKind,
   type GenerationOptions,
@@ -25,6 +27,7 @@ export interface ModelFlags extends CheckpointFlags {
   readonly adapter?: string[]
   readonly actQuant?: ActQuant
   readonly dtype?: WeightPrecision
+  readonly cacheDtype?: CacheDtype
   readonly prefixCache?: string
 }
 
@@ -71,12 +74,19 @@ export function addAdapterOption(command: Command): Command {
 }
 
 export function addPrecisionOptions(command: Command): Command {
-  return addDtypeOption(command).addOption(
-    new Option(
-      "--act-quant <how>",
-      "activations of ternary layers: int8, as they were trained (the default), or none, as they are",
-    ).argParser(oneOf("--act-quant", ACT_QUANTS)),
-  )
+  return addDtypeOption(command)
+    .addOption(
+      new Option(
+        "--act-quant <how>",
+        "activations of ternary layers: int8, as they were trained (the default), or none, as they are",
+      ).argParser(oneOf("--act-quant", ACT_QUANTS)),
+    )
+    .addOption(
+      new Option(
+        "--cache-dtype <type>",
+        "keys and values: f32 (the default), or q8, in eight bits and a quarter of the memory",
+      ).argParser(oneOf("--cache-dtype", CACHE_DTYPES)),
+    )
 }
 
 export function addDtypeOption(command: Command): Command {

@@ -4,8 +4,9 @@ import {
   directoryStore,
   divergence,
   formatBytes,
-  inputMoments,
   type LanguageModel,
+  type Moments,
+  momentsOnDemand,
   type Quantization,
   type QuantizeOptions,
   quantize,
@@ -82,7 +83,7 @@ async function quantizeModel(flags: Flags): Promise<void> {
   await interruptible(async (signal) => {
     const original = await loadOriginal(flags, texts, signal)
     try {
-      const moments = original && texts.calibration ? await momentsOf(original, texts.calibration) : undefined
+      const moments = original && texts.calibration ? momentsOf(original, texts.calibration, signal) : undefined
       const quantization = await write(flags, out, moments, signal)
       const change = original && (await measured(flags, out, original, texts, signal))
       if (flags.json) printJson(report(flags, out, quantization, change))
@@ -99,8 +100,8 @@ async function loadOriginal(flags: Flags, { calibration, evaluation }: Texts, si
   return (await loadModel(flags, signal, { dtype: "stored" })).lm
 }
 
-function momentsOf(lm: LanguageModel, text: string): Promise<Map<string, Float64Array>> {
-  return inputMoments(lm, pieces(lm, "--calibrate", text))
+function momentsOf(lm: LanguageModel, text: string, signal: AbortSignal): Moments {
+  return momentsOnDemand(lm, pieces(lm, "--calibrate", text), { signal })
 }
 
 async function write(

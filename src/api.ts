@@ -22,7 +22,10 @@ export {
 export type { Checkpoint, StoredTensor } from "./model/checkpoint.ts"
 export type { GenerationConfig, ModelConfig } from "./model/config.ts"
 export {
+  CACHE_DTYPES,
+  type CacheDtype,
   cacheBytes,
+  cacheElementBytes,
   flopsPerToken,
   kvCacheBytes,
   kvCacheBytesAllGlobal,
@@ -30,9 +33,10 @@ export {
   type ParameterCounts,
   parameterCounts,
 } from "./model/cost.ts"
+export type { HostArray } from "./model/evaluate.ts"
+export type { LossAndGradients } from "./model/gradients.ts"
 export type { HgrnConfig } from "./model/hgrn_config.ts"
 export { ACT_QUANTS, type ActQuant } from "./model/linear.ts"
-export type { HostArray, LossAndGradients } from "./model/model.ts"
 export { PACKINGS, type Packing } from "./model/packed.ts"
 export { type PeftAdapter, type PeftConfig, type PeftModule, readAdapter } from "./model/peft.ts"
 export type { PrefixStore, StoredFile } from "./model/prefix_store.ts"
@@ -65,8 +69,10 @@ export {
 export { type DatasetOptions, isDataFile, type NamedSource, openDataset } from "./train/dataset.ts"
 export { type DistillRunOptions, type DistillTuneOptions, distill } from "./train/distill.ts"
 export { randomCheckpoint } from "./train/initialise.ts"
-export { inputMoments } from "./train/input_moments.ts"
+export { inputMoments, type Moments, type MomentsOptions, momentsOnDemand } from "./train/input_moments.ts"
 export { type AdamwOptions, adamw, type Optimizer, type SgdOptions, sgd } from "./train/optimizer.ts"
+export type { Preflight } from "./train/preflight.ts"
+export type { TuneStep } from "./train/progress.ts"
 export type { DataRecord, Dataset, Skipped } from "./train/records.ts"
 export { SCHEDULES, type ScheduleName } from "./train/schedule.ts"
 export { TEACHER_FILE, type TeachOptions, type TeachStep, teach } from "./train/teach.ts"
@@ -78,5 +84,5 @@ export {
   type TeachMode,
 } from "./train/teacher_cache.ts"
 export { readTrainingFile, type TrainingState } from "./train/training_file.ts"
-export { type Preflight, type TuneStep, type Tuning, tune } from "./train/tune.ts"
+export { type Tuning, tune } from "./train/tune.ts"
 export type { TuneOptions, TuneSettings } from "./train/tune_options.ts"

@@ -3,8 +3,11 @@ import type { Schema } from "./grammar/schema.ts"
 import { MAX_LIKELIEST, type TokenLogProbability } from "./kernels/likeliest.ts"
 import type { Sampling } from "./kernels/sample.ts"
 import type { GenerationConfig } from "./model/config.ts"
+import { PLAIN_STEP } from "./model/decode_steps.ts"
 import { type GenerateStats, generateTokens } from "./model/generate.ts"
 import type { Model } from "./model/model.ts"
+import { MAX_DRAFT_TOKENS } from "./model/speculate.ts"
+import type { LanguageModel } from "./session.ts"
 import { StopMatcher } from "./tokenizer/stop.ts"
 import { TextStream } from "./tokenizer/stream.ts"
 import type { Tokenizer } from "./tokenizer/tokenizer.ts"
@@ -29,8 +32,18 @@ export interface GenerationOptions extends Partial<Sampling> {
    * JSON schema is held to: docs/constrained.md. Tokens then come one by one, as each decides what may follow.
    */
   readonly schema?: Schema | undefined
+  /**
+   * A smaller model of the same vocabulary that proposes tokens, loaded `beside` this one. What comes is what would come without
+   * it, up to rounding; sooner where it often proposes what this model draws. Not with a schema.
+   */
+  readonly draft?: LanguageModel | undefined
+  /** The most tokens that the draft proposes at a time, 1 to 16; 4 by default. */
+  readonly draftTokens?: number | undefined
   readonly signal?: AbortSignal
 }
+
+/** The most tokens that a draft proposes at a time, if nothing else is asked for. */
+const DRAFT_TOKENS = 4
 
 export type FinishReason = "eos" | "stop" | "length"
 
@@ -59,6 +72,9 @@ export interface Timings {
   readonly dispatchesPerToken: number
   /** Times that the host read tokens back. */
   readonly readbacks: number
+  /** What a draft has proposed, and how many of those tokens the model has drawn too. */
+  readonly draftedTokens: number
+  readonly acceptedTokens: number
 }
 
 interface Vocabulary {
@@ -81,6 +97,7 @@ export class Generation implements AsyncIterable<Piece> {
   readonly #vocabulary: Vocabulary
   readonly #options: GenerationOptions
   readonly #constraint: Constraint | undefined
+  readonly #draft: { readonly model: Model; readonly tokens: number } | undefined
   readonly #acquire: () => Promise<() => void>
   readonly #stats: GenerateStats = {
     prefillTokens: 0,
@@ -90,6 +107,8 @@ export class Generation implements AsyncIterable<Piece> {
     drawn: 0,
     hostMs: 0,
     readbacks: 0,
+    drafted: 0,
+    accepted: 0,
   }
   #started = false
 
@@ -98,6 +117,7 @@ export class Generation implements AsyncIterable<Piece> {
     prompt: readonly number[],
     vocabulary: Vocabulary,
     options: GenerationOptions,
+    draft: Model | undefined,
     acquire: () => Promise<() => void>,
   ) {
     this.prompt = prompt
@@ -112,11 +132,17 @@ export class Generation implements AsyncIterable<Piece> {
     }
     checkInteger("maxTokens", options.maxTokens ?? 1, 1, Number.MAX_SAFE_INTEGER)
     checkInteger("logprobs", options.logprobs ?? 0, 0, MAX_LIKELIEST)
+    checkInteger("draftTokens", options.draftTokens ?? DRAFT_TOKENS, 1, MAX_DRAFT_TOKENS)
     this.#constraint = constraintFor(options.schema, vocabulary, model)
+    this.#draft = draft && { model: draft, tokens: options.draftTokens ?? DRAFT_TOKENS }
+    if (draft && this.#constraint) {
+      throw new TypeError("generate: draft is given with a schema, expected one of the two")
+    }
   }
 
   get timings(): Timings {
-    const { prefillTokens, reusedTokens, prefillMs, decodeMs, drawn, hostMs, readbacks } = this.#stats
+    const { prefillTokens, reusedTokens, prefillMs, decodeMs, drawn, hostMs, readbacks, drafted, accepted } =
+      this.#stats
     const rate = (count: number, ms: number) => (ms > 0 ? (count * 1000) / ms : 0)
     return {
       promptTokens: this.prompt.length,
@@ -128,11 +154,14 @@ export class Generation implements AsyncIterable<Piece> {
       hostMsPerToken: drawn > 0 ? hostMs / drawn : 0,
       prefillTokensPerSecond: rate(prefillTokens, prefillMs),
       decodeTokensPerSecond: rate(this.tokens.length, decodeMs),
-      dispatchesPerToken: this.#model.decodePlanWith({
+      dispatchesPerToken: this.#model.decoder.steps.plan({
+        ...PLAIN_STEP,
         masked: this.#constraint !== undefined,
         logprobs: this.#options.logprobs !== undefined,
       }).dispatches,
       readbacks,
+      draftedTokens: drafted,
+      acceptedTokens: accepted,
     }
   }
 
@@ -158,7 +187,8 @@ export class Generation implements AsyncIterable<Piece> {
     const room = this.#model.context - this.prompt.length
     const limit = maxTokens ?? (overflow === "shift" ? Number.MAX_SAFE_INTEGER : room)
     const mask = this.#constraint && new ConstrainedText(this.#constraint, eos)
-    const settings = { sampling: this.sampling, maxTokens: limit, overflow, logprobs, mask, signal }
+    const draft = this.#draft
+    const settings = { sampling: this.sampling, maxTokens: limit, overflow, logprobs, mask, draft, signal }
     for await (const drawn of generateTokens(this.#model, this.prompt, settings, this.#stats)) {
       const tokens: number[] = []
       let text = ""

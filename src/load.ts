@@ -3,7 +3,7 @@ import { Device, type DeviceOptions } from "./kernels/device.ts"
 import { isQuantized, type QuantizedDtype } from "./kernels/quantize.ts"
 import { mergeInto } from "./merge.ts"
 import { type Checkpoint, openCheckpoint } from "./model/checkpoint.ts"
-import { cacheBytes } from "./model/cost.ts"
+import { type CacheDtype, cacheBytes, cacheElementBytes } from "./model/cost.ts"
 import { Model, type ModelOptions } from "./model/model.ts"
 import type { Packing } from "./model/packed.ts"
 import { readAdapter } from "./model/peft.ts"
@@ -38,11 +38,15 @@ export interface LoadOptions extends OpenModelOptions {
   readonly context?: number
   /** Tokens of a prompt that go through the model at once; 128 by default. */
   readonly chunk?: number
+  /** How many generations can be underway at once, each with a context of its own; 1 by default. The others wait. */
+  readonly sequences?: number
   /**
    * How weights lie on the GPU. By default as they are stored; `f32` widens all, as training all of them needs; `bf16` and `f16`
    * convert matrices; `q8` and `q4` round them to eight and four bits in blocks of 32: 9 and 5 bits a weight with scales.
    */
   readonly dtype?: UploadOptions["dtype"]
+  /** How keys and values are kept: `f32`, the default, or `q8`, rounded to eight bits a head with a scale each. */
+  readonly cacheDtype?: CacheDtype | undefined
   /**
    * What ternary layers do with activations: `int8`, the default, rounds them to eight bits a row, as they were in training;
    * `none` leaves them.
@@ -72,6 +76,7 @@ export interface PrefixCacheOptions {
 export interface LoadBytes {
   readonly context: number
   readonly chunk: number
+  readonly sequences: number
   readonly weights: number
   readonly cache: number
   readonly total: number
@@ -80,9 +85,8 @@ export interface LoadBytes {
 const MODEL_LIMIT = "the model's limit"
 const DEFAULT_CONTEXT = 4096
 const DEFAULT_CHUNK = 128
+const MAX_SEQUENCES = 64
 const DEFAULT_PREFIX_BYTES = 2 * 2 ** 30
-/** Keys and values are kept in f32. */
-const CACHE_ELEMENT_BYTES = 4
 
 export type Load = (location?: ModelLocation, options?: LoadOptions) => Promise<LanguageModel>
 export type Open = (location?: ModelLocation, options?: OpenModelOptions) => Promise<Checkpoint>
@@ -134,12 +138,13 @@ export function createApi(platform: Platform): Api {
     const checkpoint = hashed?.checkpoint ?? opened
     try {
       const tokenizer = await readTokenizer(checkpoint.folder)
-      const { context, chunk } = loadBytes(checkpoint, options)
+      const { context, chunk, sequences } = loadBytes(checkpoint, options)
       const device = await openDevice(platform, options)
       try {
         const onProgress = (progress: UploadProgress) => options.onProgress?.({ phase: "upload", ...progress })
-        const { dtype, actQuant, signal } = options
-        const model = await Model.load(device, checkpoint, { context, chunk, dtype, actQuant, onProgress, signal })
+        const { dtype, cacheDtype, actQuant, signal } = options
+        const passages = { context, chunk, sequences, cacheDtype }
+        const model = await Model.load(device, checkpoint, { ...passages, dtype, actQuant, onProgress, signal })
         if (hashed) {
           const form = [dtype ?? "stored", actQuant ?? "int8"]
           model.savePrefixes({ ...prefixes, model: [await hashed.digest(), ...form].join(" ") })
@@ -175,36 +180,36 @@ export function createApi(platform: Platform): Api {
   }
 
   const pack: Pack = (location, store, { packing = "two-bit", ...options } = {}) =>
-    withModel(platform, location, options, (checkpoint, model) => packInto(store, checkpoint, model, packing))
+    withDevice(platform, location, options, async (checkpoint, device) => {
+      const onProgress = (progress: UploadProgress) => options.onProgress?.({ phase: "upload", ...progress })
+      const passages = { context: 2, chunk: 1, sequences: 1 }
+      const model = await Model.load(device, checkpoint, { ...passages, onProgress, signal: options.signal })
+      await packInto(store, checkpoint, model, packing)
+    })
 
   const quantize: Quantize = async (location, store, options) => {
     if (!isQuantized(options.dtype)) {
       throw new TypeError(`quantize: dtype is ${options.dtype}, expected q4 or q8`)
     }
-    return withModel(platform, location, options, (checkpoint, model) =>
-      quantizeInto(store, checkpoint, model, options),
+    return withDevice(platform, location, options, (checkpoint, device) =>
+      quantizeInto(store, checkpoint, device, options),
     )
   }
   return { load, open, merge, pack, quantize }
 }
 
-/** Does something with a model that is loaded for nothing else. */
-async function withModel<T>(
+/** Does something with a checkpoint on a device that is there for nothing else. */
+async function withDevice<T>(
   platform: Platform,
   location: ModelLocation | undefined,
-  options: OpenModelOptions & Pick<LoadOptions, "device" | "limits" | "dtype">,
-  use: (checkpoint: Checkpoint, model: Model) => Promise<T>,
+  options: OpenModelOptions & Pick<LoadOptions, "device" | "limits">,
+  use: (checkpoint: Checkpoint, device: Device) => Promise<T>,
 ): Promise<T> {
   const checkpoint = await openCheckpoint(await folderOf(platform, location, options), options)
   try {
     const device = await openDevice(platform, options)
     try {
-      const onProgress = (progress: UploadProgress) => options.onProgress?.({ phase: "upload", ...progress })
-      const { dtype, signal } = options
-      return await use(
-        checkpoint,
-        await Model.load(device, checkpoint, { context: 2, chunk: 1, dtype, onProgress, signal }),
-      )
+      return await use(checkpoint, device)
     } finally {
       device.dispose()
     }
@@ -240,14 +245,17 @@ async function openDevice(platform: Platform, { beside, device, limits, signal }
  */
 export function loadBytes(
   { config, weights }: Checkpoint,
-  { context, chunk, dtype }: Pick<LoadOptions, "context" | "chunk" | "dtype"> = {},
+  options: Pick<LoadOptions, "context" | "chunk" | "sequences" | "dtype" | "cacheDtype"> = {},
 ): LoadBytes {
+  const { context, chunk, sequences, dtype, cacheDtype = "f32" } = options
   const { maxPositions } = config
   const positions = integer("context", context ?? Math.min(DEFAULT_CONTEXT, maxPositions), 2, maxPositions, MODEL_LIMIT)
   const atOnce = integer("chunk", chunk ?? DEFAULT_CHUNK, 1, 65535)
   const stored = [...weights.values()].reduce((sum, weight) => sum + uploadBytes(weight, dtype), 0)
-  const cache = cacheBytes(config, positions, { chunk: atOnce, bytesPerElement: CACHE_ELEMENT_BYTES })
-  return { context: positions, chunk: atOnce, weights: stored, cache, total: stored + cache }
+  const count = integer("sequences", sequences ?? 1, 1, MAX_SEQUENCES)
+  const bytesPerElement = config.modelType === "hgrn_bit" ? 4 : cacheElementBytes(config, cacheDtype)
+  const cache = cacheBytes(config, positions, { chunk: atOnce, bytesPerElement, sequences: count })
+  return { context: positions, chunk: atOnce, sequences: count, weights: stored, cache, total: stored + cache }
 }
 
 async function folderOf(

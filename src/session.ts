@@ -3,13 +3,18 @@ import type { Memory } from "./kernels/device.ts"
 import { Adapters } from "./model/adapters.ts"
 import type { GenerationConfig, ModelConfig } from "./model/config.ts"
 import type { ParameterCounts } from "./model/cost.ts"
+import { PLAIN_STEP } from "./model/decode_steps.ts"
+import { type HostArray, hiddenStates, logits, losses } from "./model/evaluate.ts"
 import { contextError } from "./model/generate.ts"
-import type { HostArray, LossAndGradients, Model } from "./model/model.ts"
+import { type LossAndGradients, lossAndGradients } from "./model/gradients.ts"
+import type { Model } from "./model/model.ts"
 import type { Parameter } from "./model/parameter.ts"
 import { readAdapter } from "./model/peft.ts"
 import type { Folder, ModelLocation } from "./model/source.ts"
+import { expectDraft } from "./model/speculate.ts"
 import type { Message } from "./tokenizer/chat.ts"
 import type { Tokenizer } from "./tokenizer/tokenizer.ts"
+import { Turns } from "./turns.ts"
 
 /** Text to continue, a conversation to answer, or token ids as they are. */
 export type Prompt = string | readonly Message[] | readonly number[]
@@ -63,7 +68,10 @@ export interface Internals {
 
 export let internals: (lm: LanguageModel) => Internals
 
-/** A loaded model with its tokenizer. Calls wait for one another; a generation holds the model until it ends. */
+/**
+ * A loaded model with its tokenizer. Calls wait for one another, but for generations: as many as the model has sequences are
+ * underway at once, and go through it together. All else waits until they end, and those begun later wait for it.
+ */
 export class LanguageModel {
   /** What errors call it: the path, URL or Hub id it came from. */
   readonly name: string
@@ -75,7 +83,9 @@ export class LanguageModel {
   readonly #adapters: Adapters
   readonly #folder: Folder
   readonly #openFolder: OpenFolder
-  #queue: Promise<void> = Promise.resolve()
+  readonly #turns = new Turns()
+  /** Those whose tokens are known to be the same. */
+  readonly #drafts = new WeakSet<LanguageModel>()
   #disposed = false
 
   static {
@@ -121,7 +131,7 @@ export class LanguageModel {
 
   /** Dispatches that one generated token takes. */
   get dispatchesPerToken(): number {
-    return this.#model.decodePlan.dispatches
+    return this.#model.decoder.steps.plan(PLAIN_STEP).dispatches
   }
 
   /**
@@ -151,22 +161,22 @@ export class LanguageModel {
     if (!Number.isInteger(count) || count < 1 || count > ids.length) {
       throw new RangeError(`logits: last is ${last}, expected 1 to ${ids.length}`)
     }
-    return this.#exclusive(() => this.#model.logits(ids, count))
+    return this.#exclusive(() => logits(this.#model, ids, count))
   }
 
   /** The residual stream: the scaled embedding, what each layer gives, and the final norm's output; L + 2 of `[T, C]`. */
   async hiddenStates(prompt: Prompt): Promise<HostArray[]> {
     const ids = this.#sequence(prompt)
-    return this.#exclusive(() => this.#model.hiddenStates(ids))
+    return this.#exclusive(() => hiddenStates(this.#model, ids))
   }
 
   /** Log-probability of every token of a text. Needs at least two tokens, BOS counting as one. */
   async score(prompt: Prompt): Promise<Score> {
     const tokens = this.#sequence(prompt)
     if (tokens.length < 2) throw new RangeError(`score: text has ${tokens.length} token, expected at least 2`)
-    const losses = await this.#exclusive(() => this.#model.losses(tokens))
-    const loss = losses.reduce((sum, value) => sum + value, 0) / losses.length
-    return { tokens, logProbs: losses.map((value) => -value), loss, perplexity: Math.exp(loss) }
+    const each = await this.#exclusive(() => losses(this.#model, tokens))
+    const loss = each.reduce((sum, value) => sum + value, 0) / each.length
+    return { tokens, logProbs: each.map((value) => -value), loss, perplexity: Math.exp(loss) }
   }
 
   /**
@@ -213,7 +223,7 @@ export class LanguageModel {
       throw new RangeError(`lossAndGradients: wrt is ${unknown}, expected ${expected} such as ${[...all.keys()][0]}`)
     }
     const wanted = new Map(names.map((name) => [name, all.get(name)!]))
-    return this.#exclusive(() => this.#model.lossAndGradients(sequences, wanted, { recompute }))
+    return this.#exclusive(() => lossAndGradients(this.#model, sequences, wanted, { recompute }))
   }
 
   /**
@@ -232,12 +242,15 @@ export class LanguageModel {
     if (ids.length >= context || (!fits && !shift)) {
       throw contextError({ context, config }, ids.length, options.maxTokens ?? 1)
     }
+    const { draft } = options
+    if (draft) this.#expectDraft(draft)
     return new Generation(
       this.#model,
       ids,
       { tokenizer: this.tokenizer, defaults: this.generationConfig },
       options,
-      () => this.#acquire(),
+      draft ? draft.#model : undefined,
+      () => (draft ? this.#acquireWith(draft) : this.#acquire("share")),
     )
   }
 
@@ -277,7 +290,7 @@ export class LanguageModel {
   async dispose(): Promise<void> {
     if (this.#disposed) return
     this.#disposed = true
-    await this.#queue
+    await this.#turns.alone()
     this.#model.dispose()
     this.#model.device.dispose()
   }
@@ -321,14 +334,22 @@ export class LanguageModel {
     this.#model.device.check()
   }
 
-  /** Waits for its turn; the caller must call what it gets when done. */
-  async #acquire(): Promise<() => void> {
-    const before = this.#queue
-    let release = () => {}
-    this.#queue = new Promise((resolve) => {
-      release = resolve
-    })
-    await before
+  #expectDraft(draft: LanguageModel): void {
+    draft.#check()
+    expectDraft(this.#model, draft.#model)
+    if (this.#drafts.has(draft)) return
+    const [own, other] = [this.tokenizer, draft.tokenizer]
+    for (let id = 0; own && other && id < this.config.vocabSize; id++) {
+      if (own.idToToken(id) === other.idToToken(id)) continue
+      const [a, b] = [own, other].map((each) => JSON.stringify(each.idToToken(id)) ?? "none")
+      throw new RangeError(`generate: token ${id} of the draft ${draft.name} is ${b}, expected ${a} as here`)
+    }
+    this.#drafts.add(draft)
+  }
+
+  /** Waits for a turn, alone or beside others that share it; the caller must call what it gets when done. */
+  async #acquire(turn: "share" | "alone"): Promise<() => void> {
+    const release = await this.#turns[turn]()
     if (this.#disposed) {
       release()
       this.#check()
@@ -336,8 +357,24 @@ export class LanguageModel {
     return release
   }
 
+  /** Waits for turns here and at another, where all who want both wait for the same first: so none wait for each other. */
+  async #acquireWith(other: LanguageModel): Promise<() => void> {
+    const [a, b] = this.#model.seats.order < other.#model.seats.order ? [this, other] : [other, this]
+    const releaseFirst = await a.#acquire("share")
+    try {
+      const releaseSecond = await b.#acquire("share")
+      return () => {
+        releaseSecond()
+        releaseFirst()
+      }
+    } catch (error) {
+      releaseFirst()
+      throw error
+    }
+  }
+
   async #acquireToChange(): Promise<() => void> {
-    const release = await this.#acquire()
+    const release = await this.#acquire("alone")
     return () => {
       this.#model.changed()
       release()
@@ -345,7 +382,7 @@ export class LanguageModel {
   }
 
   async #exclusive<T>(work: () => Promise<T>): Promise<T> {
-    const release = await this.#acquire()
+    const release = await this.#acquire("alone")
     try {
       return await work()
     } finally {

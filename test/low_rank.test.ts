@@ -1,12 +1,10 @@
-import { fileURLToPath } from "node:url"
-import { afterEach, describe, expect, test } from "vitest"
+import { describe, expect, test } from "vitest"
 import {
   compress,
   type Folder,
   inputMoments,
   type LanguageModel,
   type LoadOptions,
-  load,
   memoryFolder,
   memoryStore,
   open as openCheckpoint,
@@ -17,58 +15,31 @@ import {
 import { readValues } from "../src/model/parameter.ts"
 import { readLinear } from "../src/model/read_linear.ts"
 import { type SafetensorsEntry, writeSafetensors } from "../src/model/safetensors.ts"
-import { pathFolder } from "../src/platform/node_files.ts"
 import { internals } from "../src/session.ts"
 import { expectClose } from "./helpers/compare.ts"
-import { testDeviceKind } from "./helpers/device.ts"
+import { STORIES } from "./helpers/stories.ts"
+import {
+  expectToGoOn,
+  IDS as FEW,
+  modelsOnOneDevice,
+  randomWeights,
+  SHORT_RUN,
+  TINY_GEMMA,
+} from "./helpers/training.ts"
 import { product, transpose } from "./reference/low_rank.ts"
 import { productDecay } from "./reference/product_decay.ts"
 
-const STORYTELLER = pathFolder(fileURLToPath(new URL("../weights/storyteller", import.meta.url)))
-const CONFIG = {
-  model_type: "gemma3_text",
-  hidden_size: 32,
-  intermediate_size: 48,
-  num_hidden_layers: 2,
-  num_attention_heads: 2,
-  num_key_value_heads: 1,
-  head_dim: 16,
-  vocab_size: 4096,
-  sliding_window: 8,
-  max_position_embeddings: 256,
-  bos_token_id: 2,
-  eos_token_id: 1,
-  initializer_range: 0.2,
-}
-const LOW_RANK = { ...CONFIG, low_rank: { modules: ["gate_proj", "up_proj", "down_proj", "o_proj"], rank: 0.25 } }
+const LOW_RANK = { ...TINY_GEMMA, low_rank: { modules: ["gate_proj", "up_proj", "down_proj", "o_proj"], rank: 0.25 } }
 const EXPERTS = { modules: ["gate_proj", "down_proj"], experts: 3, rank: 8 }
-const IDS = [2, 100, 200, 300, 400, 500, 600, 700, 17, 18]
+const IDS = [...FEW, 17, 18]
 const GATE = "model.layers.1.mlp.gate_proj"
-const STORIES = Array.from({ length: 24 }, (_, i) => ({
-  text: `Once there was a ${["cat", "dog", "bird", "fox"][i % 4]} who liked to ${["run", "sing", "sleep"][i % 3]}. The end.`,
-}))
-const SHORT: TuneOptions = {
-  method: "full",
-  steps: 8,
-  batch: 2,
-  context: 24,
-  rate: 1e-2,
-  warmup: 1,
-  heldOut: 2,
-  seed: 3,
-}
+const RUN: TuneOptions = { ...SHORT_RUN, evaluateEvery: 0, method: "full" }
 
 describe("low-rank models", () => {
-  const opened: LanguageModel[] = []
-  afterEach(async () => {
-    for (const lm of opened.splice(0)) await lm.dispose()
-  })
+  const openModel = modelsOnOneDevice()
 
   async function open(config: object | Folder, options: LoadOptions = {}): Promise<LanguageModel> {
-    const folder = "open" in config ? config : await randomCheckpoint(config, { seed: 1, tokenizer: STORYTELLER })
-    const lm = await load(folder as Folder, { device: testDeviceKind(), context: 64, ...options })
-    opened.push(lm)
-    return lm
+    return openModel("open" in config ? (config as Folder) : await randomWeights(config), options)
   }
 
   /** The same model with every linear layer as one matrix. */
@@ -86,7 +57,7 @@ describe("low-rank models", () => {
     }
     const chunks: Uint8Array[] = []
     for await (const chunk of writeSafetensors(entries)) chunks.push(chunk)
-    const config = new TextEncoder().encode(JSON.stringify(CONFIG))
+    const config = new TextEncoder().encode(JSON.stringify(TINY_GEMMA))
     return memoryFolder(
       "dense",
       new Map([
@@ -101,9 +72,9 @@ describe("low-rank models", () => {
     const kinds = [...internals(lm).model.network.linears.values()].map(({ weight }) => weight.kind)
     expect(kinds.filter((kind) => kind === "low-rank").length).toBe(8)
     const one = await lm.logits(IDS)
-    const other = await (await open(await dense(lm))).logits(IDS)
-    expectClose(one.data, other.data, { relative: 1e-5, absolute: 1e-4 }, { what: "logits" })
-    expect(lm.parameters.total).toBeLessThan(opened[1]!.parameters.total)
+    const whole = await open(await dense(lm))
+    expectClose(one.data, (await whole.logits(IDS)).data, { relative: 1e-5, absolute: 1e-4 }, { what: "logits" })
+    expect(lm.parameters.total).toBeLessThan(whole.parameters.total)
   })
 
   test("have the gradients of their factors: dW v^T and u^T dW", async () => {
@@ -136,24 +107,11 @@ describe("low-rank models", () => {
 
   test.each([
     ["low rank", LOW_RANK],
-    ["experts", { ...CONFIG, low_rank_experts: EXPERTS }],
-    ["sigmoid experts", { ...CONFIG, low_rank_experts: { ...EXPERTS, gate: "sigmoid", activation: "identity" } }],
+    ["experts", { ...TINY_GEMMA, low_rank_experts: EXPERTS }],
+    ["sigmoid experts", { ...TINY_GEMMA, low_rank_experts: { ...EXPERTS, gate: "sigmoid", activation: "identity" } }],
   ])("learn from random weights, and go on to the bit: %s", async (_, config) => {
-    const losses = async (stop: number, store = memoryStore(), resume = false) => {
-      const lm = await open(config, { dtype: "f32" })
-      const all: number[] = []
-      const run = tune(lm, STORIES, { ...SHORT, store, saveEvery: 1, resume })
-      for await (const { loss, step } of run) {
-        if (loss !== undefined) all.push(loss)
-        if (step === stop) break
-      }
-      return { all, store }
-    }
-    const { all } = await losses(8)
-    expect(all.at(-1)!).toBeLessThan(all[0]! - 0.3)
-    const { all: first, store } = await losses(4)
-    const { all: rest } = await losses(8, store, true)
-    expect([...first, ...rest]).toEqual(all)
+    const losses = await expectToGoOn(() => open(config, { dtype: "f32" }), { ...RUN, evaluateEvery: 3 })
+    expect(losses.at(-1)!).toBeLessThan(losses[0]! - 0.3)
   })
 
   test("decay the product instead of the factors", async () => {
@@ -174,7 +132,7 @@ describe("low-rank models", () => {
         schedule: "constant",
         warmup: 0,
       } as const
-      for await (const _ of tune(lm, STORIES, { ...SHORT, ...plain, steps: 1, rate, productDecay }));
+      for await (const _ of tune(lm, STORIES, { ...RUN, ...plain, steps: 1, rate, productDecay }));
       return { before, after: [await read("u"), await read("v")] as const }
     }
     const [without, withDecay] = [await stepped(0), await stepped(decay)]
@@ -186,7 +144,7 @@ describe("low-rank models", () => {
 
   test("take LoRA and LaMDA, and refuse DoRA by name", async () => {
     const lm = await open(LOW_RANK)
-    const adapter = { ...SHORT, rank: 4, rate: 2e-2, targets: ["gate_proj"] } as const
+    const adapter = { ...RUN, rank: 4, rate: 2e-2, targets: ["gate_proj"] } as const
     for (const method of ["lora", "lamda"] as const) {
       const losses: number[] = []
       for await (const { loss } of tune(lm, STORIES, { ...adapter, method, name: method })) {
@@ -204,7 +162,7 @@ describe("low-rank models", () => {
 
   test("experts that all pass the same are a plain low-rank layer", async () => {
     const one = { modules: ["gate_proj"], experts: 1, rank: 8, activation: "identity" }
-    const lm = await open({ ...CONFIG, low_rank_experts: one }, { dtype: "f32" })
+    const lm = await open({ ...TINY_GEMMA, low_rank_experts: one }, { dtype: "f32" })
     const { device, parameters, network } = internals(lm).model
     for (const [path, linear] of network.linears) {
       if (linear.weight.kind !== "experts") continue
@@ -222,7 +180,7 @@ describe("low-rank models", () => {
   })
 
   test("compress leaves experts as they are, and what it writes loads", async () => {
-    const folder = await randomCheckpoint({ ...CONFIG, low_rank_experts: EXPERTS }, { tokenizer: STORYTELLER })
+    const folder = await randomWeights({ ...TINY_GEMMA, low_rank_experts: EXPERTS })
     const store = memoryStore()
     const { layers } = await compress(await openCheckpoint(folder), store, { rank: { absolute: 8 } })
     expect(layers.some(({ path }) => path === GATE)).toBe(false)
@@ -233,7 +191,7 @@ describe("low-rank models", () => {
   })
 
   test("inputMoments gives the second moments of what goes into each layer", async () => {
-    const lm = await open(CONFIG)
+    const lm = await open(TINY_GEMMA)
     const moments = await inputMoments(lm, [IDS, IDS.slice(0, 4)])
     const { device, parameters } = internals(lm).model
     async function ofNormed(name: string, state: number): Promise<Float64Array> {
@@ -263,7 +221,12 @@ describe("low-rank models", () => {
   })
 
   test("may begin as the function of a dense layer: other factors behind the activation, the same elsewhere", async () => {
-    const small = { ...LOW_RANK, num_hidden_layers: 1, low_rank: { ...LOW_RANK.low_rank, rank: 4 } }
+    const small = {
+      ...LOW_RANK,
+      num_hidden_layers: 1,
+      layer_types: ["full_attention"],
+      low_rank: { ...LOW_RANK.low_rank, rank: 4 },
+    }
     const read = async (init: string) => {
       const lm = await open({ ...small, low_rank: { ...small.low_rank, init } })
       const { device, parameters } = internals(lm).model
@@ -280,7 +243,7 @@ describe("low-rank models", () => {
 
   test("a config that asks for what cannot be is refused by name", async () => {
     const refused = (key: object, message: RegExp) =>
-      expect(randomCheckpoint({ ...CONFIG, ...key })).rejects.toThrow(message)
+      expect(randomCheckpoint({ ...TINY_GEMMA, ...key })).rejects.toThrow(message)
     await refused(
       { low_rank: { modules: ["lm_head"], rank: 8 } },
       /low_rank.modules has "lm_head", expected some of q_proj/,

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest"
 import { type LanguageModel, type LoadOptions, load, tune } from "../src/index.ts"
 import type { Folder } from "../src/model/source.ts"
-import { answer, randomTokens } from "./helpers/answer.ts"
+import { answer, forgetPrompts, randomTokens } from "./helpers/answer.ts"
 import { expectClose } from "./helpers/compare.ts"
 import { testDeviceKind } from "./helpers/device.ts"
 import { fixture } from "./helpers/golden.ts"
@@ -35,9 +35,8 @@ const LAYERS = ["sliding_attention", "full_attention"]
 const LONG = { max_position_embeddings: 4096, sliding_window: 24, layer_types: LAYERS }
 const GEMMA = () => randomCheckpoint(LONG)
 
-/** Turning adapters on or off, though there be none, is the end of all that is known. */
 async function fromScratch(lm: LanguageModel, ids: readonly number[], maxTokens: number) {
-  await lm.setAdapters([])
+  forgetPrompts(lm)
   const expected = await answer(lm, ids, maxTokens)
   expect(expected.computed).toBe(ids.length - 1)
   return expected
@@ -121,6 +120,18 @@ describe("reuse", () => {
     await lm.setAdapters([])
     const back = await answer(lm, ids, 12)
     expect(back).toEqual({ ...plain, computed: 39 })
+  })
+
+  test("stays where adapters are set as they are", async () => {
+    const lm = await model(fixture("goldens/tiny-gemma3"))
+    const ids = randomTokens(40, 7, lm.config.vocabSize)
+    const first = await answer(lm, ids, 12)
+    await lm.setAdapters([])
+    expect(await answer(lm, ids, 12)).toEqual({ ...first, computed: 0 })
+    await lm.loadAdapter(fixture("goldens/tiny-gemma3/adapter"))
+    const adapted = await answer(lm, ids, 12)
+    await lm.setAdapters(["default"])
+    expect(await answer(lm, ids, 12)).toEqual({ ...adapted, computed: 0 })
   })
 
   test("ends with each step of a training", async () => {

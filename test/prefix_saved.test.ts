@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest"
 import { type LanguageModel, type LoadOptions, load, type PrefixStore } from "../src/index.ts"
 import type { Folder } from "../src/model/source.ts"
 import { internals } from "../src/session.ts"
-import { answer, randomTokens } from "./helpers/answer.ts"
+import { answer, forgetPrompts, randomTokens } from "./helpers/answer.ts"
 import { expectClose } from "./helpers/compare.ts"
 import { testDeviceKind } from "./helpers/device.ts"
 import { fixture } from "./helpers/golden.ts"
@@ -51,7 +51,7 @@ function onSkip(reason: string): void {
 /** Answers with what a store has and nothing that is known otherwise, as in another process: all of that ends here. */
 async function answerFrom(store: PrefixStore, ids: readonly number[], maxTokens: number) {
   used = store
-  await lm.setAdapters([])
+  forgetPrompts(lm)
   return answer(lm, ids, maxTokens)
 }
 
@@ -102,9 +102,9 @@ describe("a saved prefix", () => {
     const hgrn = await model(store, { location })
     const ids = randomTokens(300, 3, hgrn.config.vocabSize)
     const first = await answer(hgrn, ids, 20)
-    await hgrn.setAdapters([])
+    forgetPrompts(hgrn)
     expect((await answer(hgrn, [...ids, 5], 1)).computed).toBe(1)
-    await hgrn.setAdapters([])
+    forgetPrompts(hgrn)
     expect(await answer(hgrn, ids, 20)).toEqual({ ...first, computed: 0 })
     expect((await answer(await model(store, { location, actQuant: "none" }), ids, 1)).computed).toBe(299)
   })
@@ -197,7 +197,7 @@ describe("a damaged file", () => {
     const [name, bytes] = whole
     store.files.clear()
     store.files.set(name, bytes.slice(0, -1))
-    await lm.setAdapters([])
+    forgetPrompts(lm)
     const controller = new AbortController()
     const stopped = (async () => {
       for await (const _ of lm.generate(IDS, { signal: controller.signal, ignoreEos: true })) controller.abort()

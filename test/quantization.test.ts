@@ -1,5 +1,14 @@
 import { describe, expect, test } from "vitest"
-import { divergence, inputMoments, memoryFolder, memoryStore, open, quantize, randomCheckpoint } from "../src/index.ts"
+import {
+  divergence,
+  inputMoments,
+  memoryFolder,
+  memoryStore,
+  momentsOnDemand,
+  open,
+  quantize,
+  randomCheckpoint,
+} from "../src/index.ts"
 import { decodeToFloat32 } from "../src/model/dtype.ts"
 import { internals } from "../src/session.ts"
 import { expectClose } from "./helpers/compare.ts"
@@ -91,11 +100,14 @@ describe("quantize", () => {
     const folder = await randomModel()
     const next = random(3)
     const text = () => Array.from({ length: 60 }, () => 3 + Math.floor(next() ** 3 * 200))
-    const moments = await inputMoments(await model(folder), Array.from({ length: 8 }, text))
-    const [plain, calibrated] = [memoryStore(), memoryStore()]
+    const [lm, texts] = [await model(folder), Array.from({ length: 8 }, text)]
+    const moments = await inputMoments(lm, texts)
+    const [plain, calibrated, passing] = [memoryStore(), memoryStore(), memoryStore()]
     await quantize(folder, plain, { device, dtype: "q4" })
     const result = await quantize(folder, calibrated, { device, dtype: "q4", moments })
     expect(result.calibrated).toEqual(result.weights)
+    await quantize(folder, passing, { device, dtype: "q4", moments: momentsOnDemand(lm, texts, { bytes: 1 }) })
+    expect(passing.files.get(FILE)).toEqual(calibrated.files.get(FILE))
     const [own, nearest] = [await tensorsOf(calibrated.files), await tensorsOf(plain.files)]
     const { tensors } = await open(folder)
     for (const name of result.weights) {

@@ -235,7 +235,7 @@ describe("load", () => {
   test("a lost device is a GpuError that says so, in mid-answer too", async () => {
     const gpu = await Device.open(await findNodeAdapter(device))
     const checkpoint = await openCheckpoint(await randomCheckpoint())
-    const model = await Model.load(gpu, checkpoint, { context: 256, chunk: 16 })
+    const model = await Model.load(gpu, checkpoint, { context: 256, chunk: 16, sequences: 1 })
     const lm = new Session(model, { folder: memoryFolder("lost", new Map()), openFolder })
     const run = async () => {
       for await (const _ of lm.generate([2, 3], { maxTokens: 200, ignoreEos: true })) gpu.gpu.destroy()
@@ -258,7 +258,7 @@ describe("load", () => {
 describe("a decode step", () => {
   test("creates no buffer, bind group or pipeline, and reads nothing back of its own", async () => {
     const gpu = await Device.open(await findNodeAdapter(device))
-    const model = await Model.load(gpu, await openCheckpoint(await randomCheckpoint()), { context: 256, chunk: 16 })
+    const model = await Model.load(gpu, await openCheckpoint(await randomCheckpoint()), { context: 256, chunk: 16, sequences: 1 })
     const lm = new Session(model, { folder: memoryFolder("counted", new Map()), openFolder })
     const calls = new Map<string, number>()
     const counted = ["createBuffer", "createBindGroup", "createComputePipeline", "createShaderModule"] as const

@@ -8,6 +8,8 @@
 enable subgroups;
 diagnostic(off, subgroup_uniformity); // what is not uniform around broadcasts is a condition of subgroupAny
 // links lib/tanh.wgsl
+// links lib/weight_*.wgsl as k
+// links lib/weight_*.wgsl as v
 const LANES = 64u;
 const BLOCK = 256u;
 const ROWS = 16u;
@@ -16,8 +18,8 @@ struct Params {
   T: u32, H: u32, G: u32, D4: u32, window: u32, capacity: u32, packed: u32, scale: f32, softcap: f32
 }
 @group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> k: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> v: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> k: array<KWord>;
+@group(0) @binding(2) var<storage, read> v: array<VWord>;
 @group(0) @binding(3) var<storage, read> cursor: array<u32>;
 @group(0) @binding(4) var<storage, read> starts: array<u32>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
@@ -106,7 +108,6 @@ fn main(
   let begin = visible(row).x; // tokens do not decrease from row to row
   let end = visible(row + ROWS - 1u).y;
   let begin_slot = begin % capacity;
-  let stride = params.G * D4; // from one slot to the next
   // Lane l of the first four stands for the rows l, 4 + l, 8 + l and 12 + l.
   let own = row + id % 4u;
   let at = vec4<u32>(query(own, g), query(own + 4u, g), query(own + 8u, g), query(own + 12u, g)) * D4;
@@ -157,7 +158,11 @@ fn main(
     if (subgroupAny(key <= end)) {
       // Keys past the end repeat the last; no query sees them.
       let slot = begin_slot + min(vec4<u32>(key) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(end)) - begin;
-      let base = (slot - select(vec4<u32>(0u), vec4<u32>(capacity), slot >= vec4<u32>(capacity))) * stride + g * D4;
+      let head = (slot - select(vec4<u32>(0u), vec4<u32>(capacity), slot >= vec4<u32>(capacity))) * params.G + g;
+      let row0 = k_row(head.x, D4);
+      let row1 = k_row(head.y, D4);
+      let row2 = k_row(head.z, D4);
+      let row3 = k_row(head.w, D4);
       var product0 = vec4<f32>(0.0);
       var product1 = vec4<f32>(0.0);
       var product2 = vec4<f32>(0.0);
@@ -175,10 +180,10 @@ fn main(
       var product14 = vec4<f32>(0.0);
       var product15 = vec4<f32>(0.0);
       for (var d = 0u; d < D4; d++) {
-        let k0 = k[base.x + d];
-        let k1 = k[base.y + d];
-        let k2 = k[base.z + d];
-        let k3 = k[base.w + d];
+        let k0 = k4(row0, d);
+        let k1 = k4(row1, d);
+        let k2 = k4(row2, d);
+        let k3 = k4(row3, d);
         var q0: vec4<f32>;
         var q1: vec4<f32>;
         var q2: vec4<f32>;
@@ -275,7 +280,7 @@ fn main(
       for (var i = 0u; i < keys; i++) {
         var slot = begin_slot + (block - begin) + i;
         if (slot >= capacity) { slot -= capacity; }
-        let x = v[slot * stride + g * D4 + column];
+        let x = v4(v_row(slot * params.G + g, D4), column);
         var w: vec4<f32>;
         if (id < 4u) { w = weights[i * 4u + id]; }
         total += w;

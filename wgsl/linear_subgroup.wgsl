@@ -1,10 +1,11 @@
-// linear.wgsl's product, a tile of 16 tokens x 4 rows per invocation, where subgroups have four lanes or more.
+// linear.wgsl's product, a tile of 4 QUADS tokens x 4 rows per invocation, where subgroups have four lanes or more.
 //   x [T, C]   weight [rows, C]   y [T, N]
 // On software adapters a load costs some 35 instructions per lane, whether lanes ask for the same or not, and a broadcast
-// about one. So a lane loads the weights of its own rows, and the first four lanes of a subgroup load x, four tokens each,
+// about one. So a lane loads the weights of its own rows, and the first four lanes of a subgroup load x, QUADS tokens each,
 // for all of it.
 enable subgroups;
 // links lib/weight_*.wgsl
+override QUADS: u32 = 4; // 1, 2 or 4
 const LANES = 32u;
 struct Params { T: u32, C4: u32, N: u32, first_row: u32, rows: u32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
@@ -37,7 +38,7 @@ fn main(
   @builtin(subgroup_invocation_id) id: u32
 ) {
   let row = group.x * 4u * LANES + lane;
-  let t = group.y * 16u;
+  let t = group.y * (4u * QUADS);
   let w0 = row_at(row);
   let w1 = row_at(row + LANES);
   let w2 = row_at(row + 2u * LANES);
@@ -73,41 +74,51 @@ fn main(
     var s: vec4<f32>;
     if (id < 4u) {
       p = x[x0 + c];
-      q = x[x1 + c];
-      r = x[x2 + c];
-      s = x[x3 + c];
+      if (QUADS > 1u) { q = x[x1 + c]; }
+      if (QUADS > 2u) {
+        r = x[x2 + c];
+        s = x[x3 + c];
+      }
     }
     y0 += dots(subgroupBroadcast(p, 0u), a, b, d, e);
     y1 += dots(subgroupBroadcast(p, 1u), a, b, d, e);
     y2 += dots(subgroupBroadcast(p, 2u), a, b, d, e);
     y3 += dots(subgroupBroadcast(p, 3u), a, b, d, e);
-    y4 += dots(subgroupBroadcast(q, 0u), a, b, d, e);
-    y5 += dots(subgroupBroadcast(q, 1u), a, b, d, e);
-    y6 += dots(subgroupBroadcast(q, 2u), a, b, d, e);
-    y7 += dots(subgroupBroadcast(q, 3u), a, b, d, e);
-    y8 += dots(subgroupBroadcast(r, 0u), a, b, d, e);
-    y9 += dots(subgroupBroadcast(r, 1u), a, b, d, e);
-    y10 += dots(subgroupBroadcast(r, 2u), a, b, d, e);
-    y11 += dots(subgroupBroadcast(r, 3u), a, b, d, e);
-    y12 += dots(subgroupBroadcast(s, 0u), a, b, d, e);
-    y13 += dots(subgroupBroadcast(s, 1u), a, b, d, e);
-    y14 += dots(subgroupBroadcast(s, 2u), a, b, d, e);
-    y15 += dots(subgroupBroadcast(s, 3u), a, b, d, e);
+    if (QUADS > 1u) {
+      y4 += dots(subgroupBroadcast(q, 0u), a, b, d, e);
+      y5 += dots(subgroupBroadcast(q, 1u), a, b, d, e);
+      y6 += dots(subgroupBroadcast(q, 2u), a, b, d, e);
+      y7 += dots(subgroupBroadcast(q, 3u), a, b, d, e);
+    }
+    if (QUADS > 2u) {
+      y8 += dots(subgroupBroadcast(r, 0u), a, b, d, e);
+      y9 += dots(subgroupBroadcast(r, 1u), a, b, d, e);
+      y10 += dots(subgroupBroadcast(r, 2u), a, b, d, e);
+      y11 += dots(subgroupBroadcast(r, 3u), a, b, d, e);
+      y12 += dots(subgroupBroadcast(s, 0u), a, b, d, e);
+      y13 += dots(subgroupBroadcast(s, 1u), a, b, d, e);
+      y14 += dots(subgroupBroadcast(s, 2u), a, b, d, e);
+      y15 += dots(subgroupBroadcast(s, 3u), a, b, d, e);
+    }
   }
   store(t, row, y0);
   store(t + 1u, row, y1);
   store(t + 2u, row, y2);
   store(t + 3u, row, y3);
-  store(t + 4u, row, y4);
-  store(t + 5u, row, y5);
-  store(t + 6u, row, y6);
-  store(t + 7u, row, y7);
-  store(t + 8u, row, y8);
-  store(t + 9u, row, y9);
-  store(t + 10u, row, y10);
-  store(t + 11u, row, y11);
-  store(t + 12u, row, y12);
-  store(t + 13u, row, y13);
-  store(t + 14u, row, y14);
-  store(t + 15u, row, y15);
+  if (QUADS > 1u) {
+    store(t + 4u, row, y4);
+    store(t + 5u, row, y5);
+    store(t + 6u, row, y6);
+    store(t + 7u, row, y7);
+  }
+  if (QUADS > 2u) {
+    store(t + 8u, row, y8);
+    store(t + 9u, row, y9);
+    store(t + 10u, row, y10);
+    store(t + 11u, row, y11);
+    store(t + 12u, row, y12);
+    store(t + 13u, row, y13);
+    store(t + 14u, row, y14);
+    store(t + 15u, row, y15);
+  }
 }

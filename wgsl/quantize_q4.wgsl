@@ -62,14 +62,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
   }
   let into_row = params.into_row + n;
-  let at = (into_row & ~3u) * (blocks * 5u) + (into_row & 3u) + 20u * b;
+  let at = (into_row & ~31u) * (blocks * 5u) + (into_row & 31u) + 160u * b;
   for (var j = 0u; j < 4u; j++) {
     var word = 0u;
     for (var h = 0u; h < 2u; h++) {
       let q = vec4<u32>(codes(weight4(row, 8u * b + 2u * j + h), per_unit, zero) + zero);
       word |= (q.x | (q.y << 4u) | (q.z << 16u) | (q.w << 20u)) << (8u * h);
     }
-    into[at + 4u * j] = word;
+    into[at + 32u * j] = word;
   }
-  into[at + 16u] = (bitcast<u32>(scale) & ~15u) | u32(zero);
+  into[at + 128u] = (bitcast<u32>(scale) & ~15u) | u32(zero);
 }

@@ -25,11 +25,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   }
   let per_unit = select(0.0, 127.0 / most, most > 1.0e-30);
   let into_row = params.into_row + n;
-  let at = (into_row & ~3u) * (blocks * 9u) + (into_row & 3u) + 36u * b;
+  let at = (into_row & ~31u) * (blocks * 9u) + (into_row & 31u) + 288u * b;
   for (var j = 0u; j < 8u; j++) {
     let codes = vec4<i32>(clamp(round(weight4(row, 8u * b + j) * per_unit), vec4<f32>(-127.0), vec4<f32>(127.0)));
     let bytes = vec4<u32>(codes) & vec4<u32>(255u);
-    into[at + 4u * j] = bytes.x | (bytes.y << 8u) | (bytes.z << 16u) | (bytes.w << 24u);
+    into[at + 32u * j] = bytes.x | (bytes.y << 8u) | (bytes.z << 16u) | (bytes.w << 24u);
   }
-  into[at + 32u] = bitcast<u32>(select(0.0, most / 127.0, most > 1.0e-30));
+  into[at + 256u] = bitcast<u32>(select(0.0, most / 127.0, most > 1.0e-30));
 }

@@ -1,3 +1,4 @@
+import { expectCursors } from "./cursors.ts"
 import type { Run } from "./run.ts"
 import {
   attend_backward_delta,
@@ -10,14 +11,41 @@ import {
 } from "./shaders.ts"
 import { expectDtype, expectShape, heads } from "./shape.ts"
 import { sharesLoads } from "./subgroups.ts"
-import type { Tensor } from "./tensor.ts"
+import { format, type Tensor } from "./tensor.ts"
 
-/** Keys and values of one layer: position s lies in slot `s % capacity`. */
+/**
+ * Keys and values of one layer: position s lies in slot `s % capacity`. Of one sequence, `[capacity, G, D]`, whose tokens stand
+ * at `cursor[0] + t`; or of B sequences, `[B, capacity, G, D]`, of which each has one token: row b is sequence b's, at position
+ * `cursor[b, 0]`, or no token where that is NO_POSITION. In f32, or in eight bits, row8: each head with a scale of its own.
+ */
 export interface KvCache {
-  /** `[capacity, G, D]`, after norm and rotation. */
+  /** After norm and rotation. */
   readonly k: Tensor
-  /** `[capacity, G, D]`. */
   readonly v: Tensor
+}
+
+/**
+ * Refuses a cache that is not of these heads and, where it is of several sequences, of one for each of the T tokens; and one in
+ * eight bits on a tape, as rounding has no gradient.
+ *
+ * @returns how many sequences it is of, 0 where of one whose tokens follow one another, and its slots for each
+ */
+export function expectCache(
+  op: string,
+  run: Run,
+  { k, v }: KvCache,
+  { T, G, D, cursor }: { T: number; G: number; D: number; cursor: Tensor },
+): { batch: number; capacity: number } {
+  const batch = k.shape.length === 4 ? T : 0
+  const capacity = k.shape[batch ? 1 : 0] ?? 0
+  const shape = batch ? [T, capacity, G, D] : [capacity, G, D]
+  expectShape(op, "k", k, shape)
+  expectShape(op, "v", v, shape)
+  for (const [name, x] of Object.entries({ k, v })) {
+    if (run.tape || x.dtype !== "row8") expectDtype(op, name, x, "f32")
+  }
+  if (batch) expectCursors(op, cursor, T)
+  return { batch, capacity }
 }
 
 export interface AttendOptions {
@@ -37,7 +65,7 @@ export interface AttendOptions {
 export const MAX_HEAD_DIM = 256
 
 /**
- * Puts the keys and values of positions `cursor[0] + t` into the cache.
+ * Puts the keys and values of one sequence's positions `cursor[0] + t` into the cache.
  *
  * @param k `[T, G, D]`
  * @param v `[T, G, D]`
@@ -54,26 +82,42 @@ export function cacheWrite(run: Run, k: Tensor, v: Tensor, cache: KvCache, curso
 }
 
 /**
- * Causal grouped-query attention of the queries at positions `cursor[0] + t` over the cached positions up to their own.
+ * Causal grouped-query attention of the queries at their tokens' positions over the cached positions up to their own.
  * The cache must hold what the window reaches: capacity >= window - 1 + T, or all positions where window is 0.
  * On a tape the position must be 0, and slots for the T positions are enough.
  *
- * @param q `[T, H, D]`, D at most 256
- * @returns `[T, H, D]`
+ * @param q      `[T, H, D]`, D at most 256; T = B where the cache is of B sequences, and each row is what it would be alone
+ * @param cursor `[2]`, u32, or `[B or more, 2]`, as KvCache says
+ * @returns      `[T, H, D]`, undefined in rows without a token
+ * @throws {RangeError} for shapes that do not fit, or where gradients or documents in one sequence are asked of several sequences
  */
 export function attend(run: Run, q: Tensor, cache: KvCache, cursor: Tensor, options: AttendOptions): Tensor {
   const [T, H, D] = heads("attend", "q", q)
-  const [capacity, G] = heads("attend", "k", cache.k)
-  expectShape("attend", "k", cache.k, [capacity, G, D])
-  expectShape("attend", "v", cache.v, [capacity, G, D])
+  const G = cache.k.shape.at(-2) ?? 0
+  const { batch, capacity } = expectCache("attend", run, cache, { T, G, D, cursor })
   if (D > MAX_HEAD_DIM) throw new RangeError(`attend: D is ${D}, expected at most ${MAX_HEAD_DIM}`)
   if (H % G !== 0) throw new RangeError(`attend: H is ${H}, expected a multiple of G = ${G}`)
   const { window, scale, softcap, starts } = options
+  if (batch && (starts || run.tape)) {
+    const asked = starts ? "documents in one" : "gradients"
+    throw new RangeError(`attend: k is ${format(cache.k.shape)}, expected that of one sequence for ${asked}`)
+  }
   if (starts) {
     expectShape("attend", "starts", starts, [T])
     expectDtype("attend", "starts", starts, "u32")
   }
-  const params = { T, H, G, D4: D / 4, window, capacity, packed: starts ? 1 : 0, scale, softcap }
+  const params = {
+    B: batch || 1,
+    T: batch ? 1 : T,
+    H,
+    G,
+    D4: D / 4,
+    window,
+    capacity,
+    packed: starts ? 1 : 0,
+    scale,
+    softcap,
+  }
   const inputs = { q, k: cache.k, v: cache.v, cursor, starts: starts ?? cursor }
   const { y, lse } = attendForward(run, params, inputs)
   const buffers = { ...inputs, y, lse }
@@ -88,12 +132,12 @@ export function attend(run: Run, q: Tensor, cache: KvCache, cursor: Tensor, opti
   return y
 }
 
-type Params = Readonly<Record<keyof typeof attend_backward_key.params, number>>
+type Params = Readonly<Record<Exclude<keyof typeof attendKernel.params, "parts">, number>>
 type Inputs = "q" | "k" | "v" | "cursor" | "starts"
 interface Result {
-  /** `[T, H, D]` */
+  /** `[B * T, H, D]` */
   readonly y: Tensor
-  /** `[T, H]`, the logarithms of the sums that the weights were divided by. */
+  /** `[B * T, H]`, the logarithms of the sums that the weights were divided by. */
   readonly lse: Tensor
 }
 
@@ -101,24 +145,24 @@ interface Result {
 const BLOCK = 256
 
 function attendForward(run: Run, params: Params, inputs: Readonly<Record<Inputs, Tensor>>): Result {
-  const { T, H, G, D4, window, capacity } = params
+  const { B, T, H, G, D4, window, capacity } = params
   const rows = (T * H) / G
   const keys = Math.min(window || capacity, capacity) // that a query may see
-  const result = { y: run.empty([T, H, D4 * 4]), lse: run.empty([T, H]) }
-  if (T > 1 && rows > 4 && sharesLoads(run, 8 * T * H * D4 * keys)) {
+  const result = { y: run.empty([B * T, H, D4 * 4]), lse: run.empty([B * T, H]) }
+  if (T > 1 && rows > 4 && sharesLoads(run, 8 * T * H * D4 * keys, "attention")) {
     run.dispatch(attend_subgroup, { ...inputs, ...result }, params, [Math.ceil(rows / 16), G])
     return result
   }
   const parts = T === 1 ? partsOf(run, keys) : 1
-  const workgroups = [Math.ceil(rows / 4), G, parts] as const
+  const workgroups = [Math.ceil(rows / 4), G, B * parts] as const
   if (parts === 1) {
     run.dispatch(attendKernel, { ...inputs, ...result }, { ...params, parts }, workgroups)
     return result
   }
-  const partial = { y: run.empty([parts, T, H, D4 * 4]), lse: run.empty([parts, T, H]) }
+  const partial = { y: run.empty([parts, B * T, H, D4 * 4]), lse: run.empty([parts, B * T, H]) }
   run.dispatch(attendKernel, { ...inputs, ...partial }, { ...params, parts }, workgroups)
   const combined = { part: partial.y, part_lse: partial.lse, ...result }
-  run.dispatch(attend_combine, combined, { parts, rows: T * H, D4 }, [T * H])
+  run.dispatch(attend_combine, combined, { parts, rows: B * T * H, D4 }, [B * T * H])
   return result
 }
 

@@ -1,4 +1,4 @@
-import { cacheWrite, type KvCache } from "./attend.ts"
+import { cacheWrite, expectCache, type KvCache, MAX_HEAD_DIM } from "./attend.ts"
 import { type RmsNormOptions, rmsNorm } from "./rms_norm.ts"
 import { expectTable, rope } from "./rope.ts"
 import type { Run } from "./run.ts"
@@ -11,13 +11,13 @@ export interface AttentionInputsOptions {
   readonly H: number
   /** Heads of keys and of values. */
   readonly G: number
-  /** Width of a head, a multiple of 4. */
+  /** Width of a head, a multiple of 4, at most 256. */
   readonly D: number
   /** Norms of the heads of queries and of keys, `[D]` each. */
   readonly norms?: ({ readonly q: Tensor; readonly k: Tensor } & RmsNormOptions) | undefined
   /** `[256 + rows, D/2, 2]`, as `ropeTables` gives it. */
   readonly table: Tensor
-  /** `[2]`, u32: the position of the first token. */
+  /** `[2]`, u32: the position of the first token; `[T or more, 2]` where the cache is of T sequences. */
   readonly cursor: Tensor
   /** Where keys and values go; without it they are in order of the tokens. */
   readonly cache?: KvCache | undefined
@@ -28,10 +28,10 @@ export type Projections = Tensor | readonly [q: Tensor, k: Tensor, v: Tensor]
 
 /**
  * What `attend` takes, from what the projections give: heads of queries and keys normed, where they have norms, and turned by
- * their positions, `cursor[0] + t`; keys and values in the cache. A dispatch per tensor of projections; on a tape, which wants
+ * their positions, as the cache's kind says; keys and values in the cache. A dispatch per tensor of projections; on a tape, which wants
  * each its own, those of `rmsNorm`, `rope` and `cacheWrite`.
  *
- * @returns q `[T, H, D]`, and the cache, or keys and values of the T tokens alone `[T, G, D]`
+ * @returns q `[T, H, D]`, undefined in rows without a token, and the cache, or keys and values of the T tokens alone `[T, G, D]`
  * @throws {RangeError} for shapes that do not fit, or more tokens than the cache has slots
  */
 export function attentionInputs(
@@ -42,7 +42,9 @@ export function attentionInputs(
   const { H, G, D, norms, table, cursor } = options
   const one = "shape" in projections
   const T = (one ? projections : projections[0]).shape[0] ?? 0
-  if (D % 4 !== 0) throw new RangeError(`attentionInputs: D is ${D}, expected a multiple of 4`)
+  if (D % 4 !== 0 || D > MAX_HEAD_DIM) {
+    throw new RangeError(`attentionInputs: D is ${D}, expected a multiple of 4 up to ${MAX_HEAD_DIM}`)
+  }
   expectTable("attentionInputs", table, D)
   for (const weight of norms ? [norms.q, norms.k] : []) expectShape("attentionInputs", "norm", weight, [D])
   if (run.tape) {
@@ -50,13 +52,22 @@ export function attentionInputs(
     return composed(run, projections, T, options)
   }
   const cache = options.cache ?? { k: run.empty([T, G, D]), v: run.empty([T, G, D]) }
-  const capacity = cache.k.shape[0]!
-  for (const kept of [cache.k, cache.v]) expectShape("attentionInputs", "cache", kept, [capacity, G, D])
-  if (T > capacity) throw new RangeError(`attentionInputs: T is ${T}, expected at most the capacity ${capacity}`)
+  const { batch, capacity } = expectCache("attentionInputs", run, cache, { T, G, D, cursor })
+  if (!batch && T > capacity) {
+    throw new RangeError(`attentionInputs: T is ${T}, expected at most the capacity ${capacity}`)
+  }
   const q = run.empty([T, H, D])
-  const buffers = { q_norm: norms?.q ?? table, k_norm: norms?.k ?? table, table, cursor, q, k: cache.k, v: cache.v }
+  const buffers = {
+    q_norm: norms?.q ?? table,
+    k_norm: norms?.k ?? table,
+    table,
+    cursor,
+    q,
+    k_slots: cache.k,
+    v_slots: cache.v,
+  }
   const { eps, offset } = norms ?? { eps: 0, offset: 0 }
-  const params = { T, G, D4: D / 4, capacity, eps, offset }
+  const params = { T, G, D4: D / 4, capacity, batch: batch ? 1 : 0, eps, offset }
   for (const { x, q_heads, k_heads, v_heads } of parts(projections, H, G)) {
     const heads = q_heads + k_heads + v_heads
     expectShape("attentionInputs", "x", x, [T, heads * D])

@@ -9,14 +9,26 @@ import { byteSize, format, type Tensor } from "./tensor.ts"
  * @throws {RangeError} for another shape or dtype
  */
 export function copyTensors(device: Device, pairs: readonly (readonly [from: Tensor, to: Tensor])[]): void {
-  const encoder = device.gpu.createCommandEncoder()
   for (const [from, to] of pairs) {
     const [is, expected] = [to, from].map(({ dtype, shape }) => `${dtype} ${format(shape)}`)
     if (is !== expected) throw new RangeError(`copyTensors: target is ${is}, expected ${expected}`)
-    const size = byteSize(from.shape, from.dtype)
-    encoder.copyBufferToBuffer(from.storage.buffer!, from.byteOffset, to.storage.buffer!, to.byteOffset, size)
+  }
+  // Within a buffer there is no copying: such a pair goes by way of another.
+  const within = pairs
+    .filter(([from, to]) => from.storage === to.storage)
+    .map(([{ shape, dtype }]) => byteSize(shape, dtype))
+  const usage = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST
+  const between = within.length > 0 ? device.buffer("scratch", Math.max(...within), usage) : undefined
+  const encoder = device.gpu.createCommandEncoder()
+  for (const [from, to] of pairs) {
+    const [source, target, size] = [from.storage.buffer!, to.storage.buffer!, byteSize(from.shape, from.dtype)]
+    if (source === target) {
+      encoder.copyBufferToBuffer(source, from.byteOffset, between!, 0, size)
+      encoder.copyBufferToBuffer(between!, 0, target, to.byteOffset, size)
+    } else encoder.copyBufferToBuffer(source, from.byteOffset, target, to.byteOffset, size)
   }
   device.gpu.queue.submit([encoder.finish()])
+  if (between) device.free(between)
 }
 
 /** Copies that are being made. */

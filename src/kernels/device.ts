@@ -3,6 +3,7 @@
 import { GpuError } from "./errors.ts"
 import { libs } from "./shaders.ts"
 import { byteSize, type Dtype, type Matrix, rowsTogether, type Storage, type Tensor } from "./tensor.ts"
+import { defaultTuning, expectTuning, type Tuning } from "./tuning.ts"
 
 /** What scripts/generate_shaders.js reads from a .wgsl file. */
 export interface Kernel {
@@ -49,6 +50,8 @@ export interface DeviceOptions {
    * without; otherwise they are used where they pay.
    */
   readonly subgroups?: "always" | "never"
+  /** Variants of kernels to use whatever is measured. */
+  readonly tuning?: Partial<Tuning>
 }
 
 /** One GPUDevice with its pipelines, its accounts and its errors. Only this folder talks to a GPU. */
@@ -62,6 +65,10 @@ export class Device {
   readonly subgroups: boolean
   /** Kernels with subgroups are wanted whether they pay or not. */
   readonly alwaysSubgroups: boolean
+  /** The variants of kernels that runs are recorded with: the defaults until `autotune` has measured. */
+  tuning: Tuning
+  /** What of `tuning` was asked for when the device was opened. */
+  readonly chosen: Partial<Tuning>
   readonly #pipelines = new Map<string, GPUComputePipeline>()
   readonly #held: Record<MemoryKind, number> = { weights: 0, cache: 0, training: 0, scratch: 0 }
   readonly #kinds = new Map<GPUBuffer, MemoryKind>()
@@ -82,6 +89,8 @@ export class Device {
     this.description = found.description
     this.subgroups = gpu.features.has("subgroups")
     this.alwaysSubgroups = options.subgroups === "always"
+    this.chosen = options.tuning ?? {}
+    this.tuning = { ...defaultTuning(found.software), ...this.chosen }
     this.maxBinding = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize)
     gpu.addEventListener("uncapturederror", (event) => {
       event.preventDefault() // it is thrown by check(), not printed by the runtime
@@ -99,11 +108,14 @@ export class Device {
   }
 
   /**
-   * Opens a device on an adapter, with all the limits that the adapter has, and with subgroups where they have four lanes.
+   * Opens a device on an adapter, with all the limits that the adapter has, with subgroups where they have four lanes, and with
+   * timestamps where it has them.
    *
+   * @throws {RangeError} for a tuning that there is not
    * @throws {GpuError} `no-adapter` when the adapter refuses
    */
   static async open(found: FoundAdapter, options: DeviceOptions = {}): Promise<Device> {
+    expectTuning(options.tuning ?? {})
     const requiredLimits: Record<string, number> = {}
     if (options.limits !== "default") {
       for (const name of WANTED_LIMITS) {
@@ -113,6 +125,7 @@ export class Device {
     }
     const subgroups = options.subgroups !== "never" && hasSubgroups(found.adapter)
     const requiredFeatures: GPUFeatureName[] = subgroups ? ["subgroups"] : []
+    if (found.adapter.features.has("timestamp-query")) requiredFeatures.push("timestamp-query")
     try {
       return new Device(await found.adapter.requestDevice({ requiredFeatures, requiredLimits }), found, options)
     } catch (cause) {
@@ -123,7 +136,9 @@ export class Device {
   /** Another account on the same GPU, for a second model: kernels may read the buffers of both. It must be disposed first. */
   beside(): Device {
     this.check()
-    return new Device(this.gpu, this.#found, this.#options, false)
+    const device = new Device(this.gpu, this.#found, this.#options, false)
+    device.tuning = this.tuning
+    return device
   }
 
   get memory(): Memory {

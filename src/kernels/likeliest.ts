@@ -1,8 +1,7 @@
 import type { Device } from "./device.ts"
 import type { Run } from "./run.ts"
-import type { SampleState } from "./sample.ts"
+import { rowsOf, type SampleState } from "./sample.ts"
 import { likeliest as join, likeliest_parts } from "./shaders.ts"
-import { expectShape } from "./shape.ts"
 import type { Tensor } from "./tensor.ts"
 
 /** The most tokens that a row of output names beside the drawn one. */
@@ -13,11 +12,11 @@ export const LIKELIEST_ROWS = 16
 const STRETCH = 4096
 const ROW = 1 + 2 * MAX_LIKELIEST
 
-/** What likeliest() keeps on the GPU from step to step. */
+/** What likeliest() keeps on the GPU from step to step, for each of B sequences. */
 export interface LikeliestState {
-  /** `[1]`, u32: how many tokens are asked for. */
+  /** `[B]`, u32: how many tokens are asked for. */
   readonly count: Tensor
-  /** `[LIKELIEST_ROWS, 1 + 2 * MAX_LIKELIEST]`, u32: a ring with a row per step. */
+  /** `[B, LIKELIEST_ROWS, 1 + 2 * MAX_LIKELIEST]`, u32: for each a ring with a row per step. */
   readonly output: Tensor
 }
 
@@ -33,34 +32,34 @@ export interface TokenLogProbability extends LogProbability {
   readonly top: readonly LogProbability[]
 }
 
-export function likeliestState(device: Device): LikeliestState {
+/** @param sequences B */
+export function likeliestState(device: Device, sequences = 1): LikeliestState {
   return {
-    count: device.tensor("scratch", [1], "u32"),
-    output: device.tensor("scratch", [LIKELIEST_ROWS, ROW], "u32"),
+    count: device.tensor("scratch", [sequences], "u32"),
+    output: device.tensor("scratch", [sequences, LIKELIEST_ROWS, ROW], "u32"),
   }
 }
 
 /**
- * Writes the log-probability of the token that `sample` has just drawn, and the `state.count` likeliest tokens with theirs, under
- * the softmax of the logits as they are: no temperature, penalty or filter.
+ * Writes for each row the log-probability of the token that `sample` has just drawn there, and the `state.count` likeliest tokens
+ * with theirs, under the softmax of the logits as they are: no temperature, penalty or filter. Rows at NO_POSITION tell nothing.
  *
- * @param logits `[1, V]`
+ * @param logits `[n, V]`, n at most the states' B
  */
 export function likeliest(run: Run, logits: Tensor, { ids: token, cursor }: SampleState, state: LikeliestState): void {
-  const V = logits.shape[1]!
-  expectShape("likeliest", "logits", logits, [1, V])
-  const P = Math.ceil(V / STRETCH)
   const { count, output } = state
-  const [values, ids] = [run.empty([P, MAX_LIKELIEST]), run.empty([P, MAX_LIKELIEST], "u32")]
-  const sums = run.empty([P, 2])
-  run.dispatch(likeliest_parts, { logits, count, values, ids, sums }, { V, stretch: STRETCH }, [P])
-  run.dispatch(join, { logits, token, cursor, count, values, ids, sums, output }, { P }, [1])
+  const [n, V] = rowsOf("likeliest", logits, { ids: count })
+  const P = Math.ceil(V / STRETCH)
+  const [values, ids] = [run.empty([n, P, MAX_LIKELIEST]), run.empty([n, P, MAX_LIKELIEST], "u32")]
+  const sums = run.empty([n, P, 2])
+  run.dispatch(likeliest_parts, { logits, cursor, count, values, ids, sums }, { V, P, stretch: STRETCH }, [P, n])
+  run.dispatch(join, { logits, token, cursor, count, values, ids, sums, output }, { V, P }, [n])
 }
 
 /**
  * Reads what likeliest() wrote of one step.
  *
- * @param output the state's, read back
+ * @param output the sequence's part of the state's, read back
  * @param step   which, from 0: among the last LIKELIEST_ROWS
  */
 export function readLikeliest(output: DataView, step: number, token: number, count: number): TokenLogProbability {

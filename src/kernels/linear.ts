@@ -1,16 +1,16 @@
 import { dequantize } from "./dequantize.ts"
-import { linearTiled } from "./linear_tiled.ts"
-import { linearVector, TERNARY_ROWS } from "./linear_vector.ts"
+import { linearTernary, linearTernaryEach } from "./linear_ternary.ts"
+import { linearSubgroup, linearTiled } from "./linear_tiled.ts"
+import { FEW, linearVector, type Product } from "./linear_vector.ts"
 import type { Run } from "./run.ts"
 import {
   linear_backward_input,
   linear_backward_input_subgroup,
   linear_backward_weight,
   linear_backward_weight_subgroup,
-  ternary_linear_vector,
 } from "./shaders.ts"
 import { expectShape, rows } from "./shape.ts"
-import { sharesLoads } from "./subgroups.ts"
+import { sharesFew, sharesLoads } from "./subgroups.ts"
 import type { Matrix, Tensor } from "./tensor.ts"
 
 /**
@@ -27,11 +27,7 @@ export function linear(run: Run, x: Tensor, weight: Matrix): Tensor {
   expectShape("linear", "weight", weight, [N, C])
   expectTypes(x, weight)
   const y = run.empty([T, N])
-  for (const { firstRow, rows, tensor } of weight.parts) {
-    const product = { x, weight: tensor, y, firstRow, rows }
-    if (T > 1) linearTiled(run, product)
-    else linearVector(run, product)
-  }
+  for (const { firstRow, rows, tensor } of weight.parts) record(run, { x, weight: tensor, y, firstRow, rows })
   run.tape?.record(y, (dy, sums) => {
     const dweight = sums(weight)
     return [
@@ -40,6 +36,15 @@ export function linear(run: Run, x: Tensor, weight: Matrix): Tensor {
     ]
   })
   return y
+}
+
+/** Chooses the kernel of a product. */
+function record(run: Run, product: Product): void {
+  const T = product.x.shape[0]!
+  if (product.x.dtype === "int8") linearTernary(run, product)
+  else if (T > FEW) linearTiled(run, product)
+  else if (T > 1 && sharesFew(run)) linearSubgroup(run, product)
+  else linearVector(run, product)
 }
 
 /**
@@ -59,8 +64,7 @@ export function linearEach(run: Run, x: Tensor, weight: Matrix): Tensor {
   }
   if (!expectTypes(x, weight)) throw new TypeError("linearEach: x is f32, expected int8")
   const y = run.empty([M, N])
-  const buffers = { x, x4: x, weight: weight.parts[0]!.tensor, y }
-  run.dispatch(ternary_linear_vector, buffers, { C4: C / 4, first_row: 0, rows: N }, [Math.ceil(N / TERNARY_ROWS), M])
+  linearTernaryEach(run, { x, weight: weight.parts[0]!.tensor, y })
   return y
 }
 

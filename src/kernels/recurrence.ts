@@ -1,13 +1,26 @@
+import { expectCursors } from "./cursors.ts"
 import type { Run } from "./run.ts"
-import { recurrence as kernel, recurrence_backward, recurrence_chunks, recurrence_starts } from "./shaders.ts"
+import {
+  recurrence as kernel,
+  recurrence_backward,
+  recurrence_chunks,
+  recurrence_starts,
+  recurrence_step,
+} from "./shaders.ts"
 import { expectDtype, expectShape, fold, rows } from "./shape.ts"
 import type { Tensor } from "./tensor.ts"
 
 /** What a recurrence goes on from, and leaves for what follows. */
 export interface RecurrentState {
-  /** `[C]`: h of the last position so far, read and written. Taken as 0 where a sequence begins. */
+  /**
+   * `[C]`: h of the last position so far, read and written. Taken as 0 where a sequence begins. Or `[B, C]`, of B sequences,
+   * each of which has one token.
+   */
   readonly h: Tensor
-  /** u32: `cursor[0]` is the first token's position. A sequence begins where it is 0. */
+  /**
+   * `[2]`, u32: the first token's position. A sequence begins where it is 0. Of B sequences `[B or more, 2]`; NO_POSITION where
+   * there is no token: that row's state stays, and its result is undefined.
+   */
   readonly cursor: Tensor
 }
 
@@ -28,8 +41,9 @@ const CHUNK = 64
 export function recurrence(run: Run, a: Tensor, b: Tensor, state?: RecurrentState): Tensor {
   const [T, C] = rows("recurrence", "a", a)
   expectShape("recurrence", "b", b, [T, C])
-  if (state) expectState(state, C)
+  if (state) expectState(state, T, C)
   if (state && run.tape) throw new RangeError("recurrence: state is given, expected none where gradients are recorded")
+  if (state && (T === 1 || state.h.shape.length === 2)) return step(run, a, b, state)
   const h = scan(run, a, b, { reverse: false, state })
   run.tape?.record(h, (dh) => {
     const { da, db } = recurrenceBackward(run, a, h, dh)
@@ -61,6 +75,14 @@ export function recurrenceBackward(run: Run, a: Tensor, h: Tensor, dh: Tensor): 
   return { da, db }
 }
 
+/** A token for each state. */
+function step(run: Run, a: Tensor, b: Tensor, { h: state, cursor }: RecurrentState): Tensor {
+  const [B, C] = a.shape as [number, number]
+  const h = run.empty([B, C])
+  run.dispatch(recurrence_step, { a, b, cursor, state, h }, { C4: C / 4 }, [Math.ceil(C / 4 / 64), B])
+  return h
+}
+
 interface Scan {
   /** From the last position to the first, with the a of the position after each. */
   readonly reverse: boolean
@@ -90,8 +112,10 @@ function chunkStarts(run: Run, a: Tensor, b: Tensor, { reverse, state }: Scan): 
   return starts
 }
 
-function expectState({ h, cursor }: RecurrentState, C: number): void {
-  expectShape("recurrence", "state", h, [C])
+function expectState({ h, cursor }: RecurrentState, T: number, C: number): void {
+  const batch = h.shape.length === 2
+  expectShape("recurrence", "state", h, batch ? [T, C] : [C])
   expectDtype("recurrence", "state", h, "f32")
-  expectDtype("recurrence", "cursor", cursor, "u32")
+  if (batch) expectCursors("recurrence", cursor, T)
+  else expectDtype("recurrence", "cursor", cursor, "u32")
 }

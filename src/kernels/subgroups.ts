@@ -1,13 +1,29 @@
 import type { Run } from "./run.ts"
+import type { Tuning } from "./tuning.ts"
 
 /** Multiplications and additions from which a kernel that shares loads repays what compiling it costs, up to 2 seconds once. */
 const WORTHWHILE = 2 ** 23
 
 /**
  * Whether to use a kernel that shares loads within a subgroup, for so many multiplications and additions. It is the faster one
- * on lavapipe (3 to 4 times) and SwiftShader (1.8 times), where loads cost more than anything; on hardware it is not measured.
+ * on lavapipe (3 to 4 times) and SwiftShader (1.8 times), where loads cost more than anything; on hardware the device's tuning
+ * knows.
  */
-export function sharesLoads({ device }: Run, multiplications: number): boolean {
+export function sharesLoads(
+  { device }: Run,
+  multiplications: number,
+  kind: keyof Pick<Tuning, "products" | "attention"> = "products",
+): boolean {
   if (!device.subgroups) return false
-  return device.alwaysSubgroups || (device.software && multiplications >= WORTHWHILE)
+  return device.alwaysSubgroups || (device.tuning[kind] === "subgroup" && multiplications >= WORTHWHILE)
+}
+
+/**
+ * Whether a product of few tokens, but more than one, shares loads too: where rows are streamed by one invocation each, loads are
+ * what costs. Of any size, as small tiles compile as fast as other kernels.
+ */
+export function sharesFew({ device }: Run): boolean {
+  if (!device.subgroups) return false
+  const { split, products } = device.tuning
+  return device.alwaysSubgroups || (split === 1 && products === "subgroup")
 }

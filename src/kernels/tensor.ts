@@ -14,11 +14,14 @@ export type Dtype = "f32" | "f16" | "bf16" | "u32" | RowDtype
  * - int8, activations as in BitNet, C a multiple of 4: C / 4 words of four signed codes, then the row's scale in f32, then the
  *   sum of its codes in i32: sum(trit * code) is sum((trit + 1) * code) less that sum. Two words of nothing follow, so that
  *   rows of a multiple of 16 begin where a vec4 may. A value is code * scale.
+ * - row8, heads of keys and values, C a multiple of 4: C / 4 words of four signed codes, then the row's scale in f32. A value is
+ *   code * scale.
  *
- * Rows of int8 lie one behind the other. Those of the weights lie in fours: word j of rows 4 g to 4 g + 3, next to one another,
- * then word j + 1 of each, so that one load of a vec4 serves four rows. What is missing in the last four is zeros.
+ * Rows of int8 and row8 lie one behind the other. Those of the weights lie in groups, trits in fours, q4 and q8 in thirty-twos: word j
+ * of all rows of a group, next to one another, then word j + 1 of each. So one load of a vec4 serves four rows, and neighbours that
+ * load read one stream. What is missing in the last group is zeros.
  */
-export type RowDtype = "ternary" | "q4" | "q8" | "int8"
+export type RowDtype = "ternary" | "q4" | "q8" | "int8" | "row8"
 
 const BYTES: Record<Exclude<Dtype, RowDtype>, number> = { f32: 4, f16: 2, bf16: 2, u32: 4 }
 
@@ -32,9 +35,10 @@ interface Rows {
 
 const ROWS: Record<RowDtype, Rows> = {
   ternary: { columns: 16, words: 1, behind: 1, together: 4 },
-  q4: { columns: 32, words: 5, behind: 0, together: 4 },
-  q8: { columns: 32, words: 9, behind: 0, together: 4 },
+  q4: { columns: 32, words: 5, behind: 0, together: 32 },
+  q8: { columns: 32, words: 9, behind: 0, together: 32 },
   int8: { columns: 4, words: 1, behind: 4, together: 1 },
+  row8: { columns: 4, words: 1, behind: 1, together: 1 },
 }
 
 /** The memory behind a tensor: a buffer of its own, or scratch that gets one when its run is planned. */

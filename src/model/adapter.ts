@@ -141,21 +141,26 @@ export function freeAdapter(device: Device, adapter: Adapter): void {
   }
 }
 
-/** Computes the norms that DoRA divides by once, for an adapter that does not change any more. */
-export function fixNorms(device: Device, linears: ReadonlyMap<string, Linear>, adapter: Adapter): void {
+/**
+ * Computes the norms that DoRA divides by once, for an adapter that does not change any more.
+ *
+ * @returns whether there were any to compute
+ */
+export function fixNorms(device: Device, linears: ReadonlyMap<string, Linear>, adapter: Adapter): boolean {
+  const loose = [...adapter].filter(([, { layer }]) => layer.dora && !layer.dora.norm)
+  if (loose.length === 0) return false
   const run = new Run(device)
-  for (const [path, { layer }] of adapter) {
-    const { dora } = layer
-    if (!dora || dora.norm) continue
+  for (const [path, { layer }] of loose) {
     const { weight, shape } = linears.get(path)!
-    dora.norm = device.tensor("weights", [shape[0]])
-    accumulate(run, dora.norm, adaptedNorms(run, weight, layer))
+    layer.dora!.norm = device.tensor("weights", [shape[0]])
+    accumulate(run, layer.dora!.norm, adaptedNorms(run, weight, layer))
   }
   const pool = new ScratchPool(device)
   const plan = run.plan(pool)
   plan.submit()
   plan.dispose()
   pool.dispose()
+  return true
 }
 
 /** Lets the norms follow the factors again. */

@@ -33,7 +33,7 @@ export class Adapters {
     return adapter
   }
 
-  /** Turns these on and all others off. */
+  /** Turns these on and all others off. What is known of prompts stays known where nothing changes by it. */
   set(names: readonly string[]): void {
     const { device, network } = this.#model
     const layers = new Map<string, LinearAdapter[]>()
@@ -46,9 +46,10 @@ export class Adapters {
         layers.set(path, [...before, layer])
       }
     }
-    for (const name of names) fixNorms(device, network.linears, this.get(name))
+    const fixed = names.filter((name) => fixNorms(device, network.linears, this.get(name))).length > 0
+    const same = names.length === this.#on.length && names.every((name, i) => name === this.#on[i])
     this.#on = [...names]
-    this.#model.adapt(layers)
+    if (fixed || !same) this.#model.adapt(layers)
   }
 
   /** Turns one off and gives its memory back. */

@@ -35,19 +35,38 @@ function partOf(field: string, shape: readonly number[]): keyof ParameterCounts 
 
 /**
  * Positions that a layer's cache holds: all of the context, or a ring of the window and the chunk in flight, as the first
- * query of a chunk still sees the W - 1 keys before it.
+ * query of a chunk still sees the W - 1 keys before it. Rounded up where several sequences lie behind one another.
  */
-export function cacheCapacity(window: number | null, context: number, chunk: number): number {
-  return window === null ? context : Math.min(context, window + chunk)
+export function cacheCapacity(window: number | null, context: number, chunk: number, sequences = 1): number {
+  const capacity = window === null ? context : Math.min(context, window + chunk)
+  return sequences === 1 ? capacity : Math.ceil(capacity / ALIGNED) * ALIGNED
 }
 
-/** Bytes of what a sequence leaves behind: keys and values, or in f32 the states of a recurrence, which do not grow. */
-export function cacheBytes(
-  config: ModelConfig,
-  context: number,
-  options: { chunk: number; bytesPerElement: number },
-): number {
-  if (config.modelType === "hgrn_bit") return config.numLayers * config.hiddenSize * 4
+/** Each of several sequences has whole blocks of 256 bytes, at which bindings may begin: of so many words. */
+const ALIGNED = 64
+
+export const CACHE_DTYPES = ["f32", "q8"] as const
+
+/** How keys and values are kept: in full, or in eight bits and a scale in f32 for each head of a position. */
+export type CacheDtype = (typeof CACHE_DTYPES)[number]
+
+/** Bytes of an element of such a cache, its share of the scale among them. */
+export function cacheElementBytes({ headDim }: Pick<TransformerConfig, "headDim">, dtype: CacheDtype): number {
+  return dtype === "q8" ? (headDim + 4) / headDim : 4
+}
+
+export interface CacheOptions {
+  /** Tokens that go through at once. */
+  readonly chunk: number
+  readonly bytesPerElement: number
+  /** How many sequences there are, 1 by default. */
+  readonly sequences?: number
+}
+
+/** Bytes of what sequences leave behind: keys and values, or in f32 the states of a recurrence, which do not grow. */
+export function cacheBytes(config: ModelConfig, context: number, options: CacheOptions): number {
+  const { sequences = 1 } = options
+  if (config.modelType === "hgrn_bit") return sequences * config.numLayers * config.hiddenSize * 4
   return kvCacheBytes(config, context, options)
 }
 
@@ -55,9 +74,9 @@ export function cacheBytes(
 export function kvCacheBytes(
   config: TransformerConfig,
   context: number,
-  { chunk, bytesPerElement }: { chunk: number; bytesPerElement: number },
+  { chunk, bytesPerElement, sequences = 1 }: CacheOptions,
 ): number {
-  return kvBytes(config, bytesPerElement, (window) => cacheCapacity(window, context, chunk))
+  return sequences * kvBytes(config, bytesPerElement, (window) => cacheCapacity(window, context, chunk, sequences))
 }
 
 /** The least that holds a context: `2 G D bytes (global layers * context + sliding layers * min(context, W))`. */
@@ -71,7 +90,7 @@ export function kvCacheBytesAllGlobal(config: TransformerConfig, context: number
 }
 
 function kvBytes(config: TransformerConfig, bytes: number, positions: (window: number | null) => number): number {
-  const perPosition = 2 * config.numKvHeads * config.headDim * bytes
+  const perPosition = Math.round(2 * config.numKvHeads * config.headDim * bytes) // whole, where a scale's share is a fraction
   return config.layers.reduce((sum, { window }) => sum + perPosition * positions(window), 0)
 }
 

@@ -6,12 +6,12 @@ import { embed } from "../kernels/embed.ts"
 import type { Head } from "../kernels/linear_distill.ts"
 import { ropeTableShape, ropeTables } from "../kernels/rope.ts"
 import type { Run } from "../kernels/run.ts"
-import { type Matrix, type Tensor, unbacked, view } from "../kernels/tensor.ts"
-import { createCaches, keptOf } from "./cache.ts"
+import { byteSize, type Matrix, type Tensor, unbacked, view } from "../kernels/tensor.ts"
+import { cacheOf, createCaches, firstCaches, keptOf } from "./cache.ts"
 import { gatedLinear, joinedLinear } from "./joined_linear.ts"
 import { type Stream, throughLayers } from "./layers.ts"
 import { type Linear, type LinearGroup, linear } from "./linear.ts"
-import type { ForwardOptions, Network, Passage, Place } from "./network.ts"
+import type { ForwardOptions, Network, Passage, Place, SequenceOptions, Sequences, WholePassage } from "./network.ts"
 import type { LayerConfig, TransformerConfig } from "./transformer_config.ts"
 import type { Uploaded } from "./uploaded.ts"
 
@@ -112,28 +112,42 @@ export class Gemma implements Network {
     this.linears = uploaded.linears
   }
 
-  inPieces(context: number, chunk: number): Passage {
-    const caches = createCaches(this.#device, this.#config, context, chunk)
-    return this.#passage(tablesOf(this.#device, this.#config, context), caches)
+  inPieces(options: SequenceOptions): Sequences {
+    const tables = tablesOf(this.#device, this.#config, options.context)
+    const caches = createCaches(this.#device, this.#config, options)
+    const each = Array.from({ length: options.sequences }, (_, i) => {
+      const own = caches.map((cache) => cacheOf(cache, i))
+      return { ...this.#passage(tables, own), kept: keptOf(this.#config, own) }
+    })
+    return {
+      each,
+      together: (run, ids, cursor) => {
+        const n = ids.shape[0]!
+        if (n === 1) return each[0]!.forward(run, ids, { cursor })
+        return this.#passage(
+          tables,
+          caches.map((cache) => firstCaches(cache, n)),
+        ).forward(run, ids, { cursor })
+      },
+    }
   }
 
-  whole(T: number, empty = false): Passage {
-    return this.#passage(tablesOf(this.#device, this.#config, T, empty))
+  whole(T: number, empty = false): WholePassage {
+    const tables = tablesOf(this.#device, this.#config, T, empty)
+    const free = () => {
+      for (const { storage } of new Set(tables)) this.#device.free(storage.buffer!)
+    }
+    return { ...this.#passage(tables), free }
   }
 
   #passage(tables: readonly Tensor[], caches: readonly KvCache[] = []): Passage {
-    const kept = keptOf(this.#config, caches)
-    const held = [...new Set(tables), ...kept.map(({ tensor }) => tensor)]
+    const held = [...new Set(tables), ...caches.flatMap(({ k, v }) => [k, v])]
     return {
-      kept,
       forward: (run, ids, place, options) => {
         const states = tables.map((table, i) => ({ table, cache: caches[i], ...place }))
         return forward(run, this.#config, this.#weights, ids, states, options)
       },
-      byteLength: held.reduce((sum, { storage }) => sum + storage.byteLength, 0),
-      free: () => {
-        for (const { storage } of held) this.#device.free(storage.buffer!)
-      },
+      byteLength: held.reduce((sum, { shape, dtype }) => sum + byteSize(shape, dtype), 0),
     }
   }
 

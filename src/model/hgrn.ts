@@ -8,11 +8,11 @@ import { lowerBound } from "../kernels/lower_bound.ts"
 import { recurrence } from "../kernels/recurrence.ts"
 import { rmsNorm } from "../kernels/rms_norm.ts"
 import type { Run } from "../kernels/run.ts"
-import { type Matrix, type Tensor, view } from "../kernels/tensor.ts"
+import { byteSize, type Matrix, rowSlice, type Tensor, view } from "../kernels/tensor.ts"
 import type { HgrnConfig } from "./hgrn_config.ts"
 import { type Stream, throughLayers } from "./layers.ts"
 import { type ActQuant, type BitWeight, bitInput, type Linear, type LinearGroup, linear, linears } from "./linear.ts"
-import type { ForwardOptions, Network, Passage, Place } from "./network.ts"
+import type { ForwardOptions, Network, Passage, Place, SequenceOptions, Sequences, WholePassage } from "./network.ts"
 import type { Uploaded } from "./uploaded.ts"
 
 /** Weights of one layer, by the fields of weights.ts. */
@@ -53,25 +53,34 @@ export class Hgrn implements Network {
     this.linears = uploaded.linears
   }
 
-  inPieces(): Passage {
-    const states = this.#weights.layers.map(() => this.#device.tensor("cache", [this.#config.hiddenSize]))
-    return this.#passage(states)
+  inPieces({ sequences }: SequenceOptions): Sequences {
+    const C = this.#config.hiddenSize
+    const states = this.#weights.layers.map(() => this.#device.tensor("cache", [sequences, C]))
+    const each = Array.from({ length: sequences }, (_, i) => {
+      const own = states.map((h) => rowSlice(h, i, i + 1))
+      // The state after a token is all that the next one sees of those before it.
+      const kept = own.map((tensor, layer) => ({ name: `layers.${layer}.h`, tensor, window: 2 }))
+      return { ...this.#passage(own.map((h) => view(h, [C]))), kept }
+    })
+    return {
+      each,
+      together: (run, ids, cursor) => {
+        const n = ids.shape[0]!
+        if (n === 1) return each[0]!.forward(run, ids, { cursor })
+        return this.#passage(states.map((h) => rowSlice(h, 0, n))).forward(run, ids, { cursor })
+      },
+    }
   }
 
-  whole(): Passage {
-    return this.#passage([])
+  whole(): WholePassage {
+    return { ...this.#passage([]), free: () => {} }
   }
 
   /** @param states what the recurrences of the layers have come to, `[C]` each; none where sequences go through whole */
   #passage(states: readonly Tensor[]): Passage {
     return {
-      // The state after a token is all that the next one sees of those before it.
-      kept: states.map((h, i) => ({ name: `layers.${i}.h`, tensor: view(h, [1, h.shape[0]!]), window: 2 })),
       forward: (run, ids, place, options) => forward(run, this.#config, this.#weights, ids, states, place, options),
-      byteLength: states.reduce((sum, { storage }) => sum + storage.byteLength, 0),
-      free: () => {
-        for (const { storage } of states) this.#device.free(storage.buffer!)
-      },
+      byteLength: states.reduce((sum, { shape, dtype }) => sum + byteSize(shape, dtype), 0),
     }
   }
 

@@ -3,7 +3,7 @@ import { IGNORED, linearCrossEntropy } from "../kernels/linear_cross_entropy.ts"
 import type { Head } from "../kernels/linear_distill.ts"
 import type { Run } from "../kernels/run.ts"
 import { type Tensor, unbacked } from "../kernels/tensor.ts"
-import type { Network, Passage } from "./network.ts"
+import type { Network, WholePassage } from "./network.ts"
 
 /** A sequence and what each position should have been, -100 for no target; position t is scored on `labels[t + 1]`. */
 export interface Labelled {
@@ -60,7 +60,7 @@ export interface LossInputs {
   /** `[2]`, u32: 0, the position of the first token */
   readonly cursor: Tensor
   /** For T tokens or more. */
-  readonly passage: Passage
+  readonly passage: WholePassage
 }
 
 /** Room on the GPU for T tokens; with `empty` only tensors without memory, to weigh what would be recorded. */

@@ -1,6 +1,7 @@
 import type { Head } from "../kernels/linear_distill.ts"
 import type { Run } from "../kernels/run.ts"
 import type { Tensor } from "../kernels/tensor.ts"
+import type { CacheDtype } from "./cost.ts"
 import type { Linear } from "./linear.ts"
 
 /** Where tokens stand. */
@@ -32,10 +33,8 @@ export interface Kept {
   readonly window: number | null
 }
 
-/** A way for tokens through a network, with what it keeps of them: caches of keys and values, a recurrence's states. */
+/** A way for tokens through a network. */
 export interface Passage {
-  /** What is kept, and how: nothing where sequences go through whole. */
-  readonly kept: readonly Kept[]
   /**
    * Records the model up to its head.
    *
@@ -45,28 +44,57 @@ export interface Passage {
   forward(run: Run, ids: Tensor, place: Place, options?: ForwardOptions): Tensor
   /** What it holds on the GPU, or would. */
   readonly byteLength: number
-  /** Gives that back. */
+}
+
+/** One for sequences that go through whole. */
+export interface WholePassage extends Passage {
+  /** Gives what it holds back. */
   free(): void
+}
+
+/** One for a sequence that goes through in pieces. */
+export interface PiecewisePassage extends Passage {
+  /** What it keeps of those that went through: keys and values, a recurrence's states. */
+  readonly kept: readonly Kept[]
+}
+
+/** Passages of several sequences, whose last tokens can go through together. */
+export interface Sequences {
+  readonly each: readonly PiecewisePassage[]
+  /**
+   * Records the model up to its head for a token of each of the first n sequences.
+   *
+   * @param ids    `[n]`, u32
+   * @param cursor `[B, 2]`, u32: the position of each, or NO_POSITION where a sequence has none to go through; and a count
+   * @returns      `[n, C]` after the final norm
+   */
+  together(run: Run, ids: Tensor, cursor: Tensor): Tensor
+}
+
+export interface SequenceOptions {
+  /** Positions that each holds. */
+  readonly context: number
+  /** Tokens of one that go through at once. */
+  readonly chunk: number
+  /** How many. */
+  readonly sequences: number
+  /** How keys and values are kept, f32 by default; recurrences keep states, and in f32. */
+  readonly cacheDtype?: CacheDtype | undefined
 }
 
 /** What a family of models computes, over the weights of one. */
 export interface Network {
   /** Linear layers that adapters may sit on, by the checkpoint's names without `.weight`. */
   readonly linears: ReadonlyMap<string, Linear>
-  /**
-   * A passage for sequences that go through piece by piece.
-   *
-   * @param context positions that it holds
-   * @param chunk   tokens that go through at once
-   */
-  inPieces(context: number, chunk: number): Passage
+  /** Passages for sequences that go through piece by piece. */
+  inPieces(options: SequenceOptions): Sequences
   /**
    * A passage for sequences that go through whole, T tokens in all, as in training.
    *
    * @param T     at most as many
    * @param empty without memory: to record what is only weighed
    */
-  whole(T: number, empty?: boolean): Passage
+  whole(T: number, empty?: boolean): WholePassage
   /** What logits are made of: normed hidden states `[T, C]`, the matrix that they are multiplied by, and a cap. */
   head(run: Run, x: Tensor): Head
   /** Records anew what is derived from weights, as must be done after they change. */

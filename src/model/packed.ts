@@ -1,4 +1,4 @@
-import { fromQuads, toQuads } from "../kernels/quads.ts"
+import { fromGroups, toGroups } from "../kernels/row_groups.ts"
 import { packBase3, packRow, unpackBase3, unpackRow } from "../kernels/ternary.ts"
 import type { StoredTensor } from "./checkpoint.ts"
 
@@ -63,7 +63,7 @@ export function toRows(
     for (let row = 0; row < rows; row++) {
       result.set(packRow(trits.subarray(row * columns, (row + 1) * columns), scale), row * (words + 1))
     }
-    return toQuads(result, words + 1)
+    return toGroups("ternary", result, columns)
   }
   const stored = new Uint32Array(bytes.buffer, bytes.byteOffset, rows * words)
   const scales = new Float32Array(result.buffer)
@@ -71,7 +71,7 @@ export function toRows(
     result.set(stored.subarray(row * words, (row + 1) * words), row * (words + 1))
     scales[row * (words + 1) + words] = scale
   }
-  return toQuads(result, words + 1)
+  return toGroups("ternary", result, columns)
 }
 
 /** The other way, for the first `count` rows: the bytes of a file, and the scale. */
@@ -82,7 +82,7 @@ export function fromRows(
   packing: Packing,
 ): { bytes: Uint8Array<ArrayBuffer>; scale: number } {
   const words = columns / 16
-  const rows = fromQuads(quads, words + 1, count)
+  const rows = fromGroups("ternary", quads, columns, count)
   const scale = new Float32Array(rows.buffer)[words]!
   const bytes = new Uint8Array(count * packedBytes(columns, packing))
   for (let row = 0; row < count; row++) {

@@ -1,6 +1,6 @@
 import type { Device } from "../kernels/device.ts"
 import type { Tensor } from "../kernels/tensor.ts"
-import type { Kept, Passage } from "./network.ts"
+import type { Kept, PiecewisePassage } from "./network.ts"
 import { RingCopies, type RingCopy } from "./prefix_copies.ts"
 
 /** Copies may take as much as the passage itself, and this much where that is little. */
@@ -43,7 +43,7 @@ export class Prefix {
   #marks: readonly Mark[] = []
 
   /** @param context positions that the passage holds */
-  constructor(device: Device, { kept, byteLength }: Passage, context: number) {
+  constructor(device: Device, { kept, byteLength }: PiecewisePassage, context: number) {
     this.kept = kept
     this.rings = kept.filter(({ tensor }) => tensor.shape[0]! < context)
     this.#lowest = this.rings.map(() => 0)
@@ -66,17 +66,11 @@ export class Prefix {
    * @returns how many it has: the next that goes through must be `ids` from there on
    */
   restore(ids: readonly number[]): number {
-    this.#settle()
-    let at = this.#reach(ids, this.#tokens, this.#lowest)
-    let best: RingCopy | undefined
-    for (const copy of this.#copies.all) {
-      const reached = this.#reach(ids, copy.tokens!, copy.lowest)
-      if (reached > at) [at, best] = [reached, copy]
-    }
+    const { at, copy } = this.#furthest(ids)
     if (at === 0) return 0
-    if (best) {
-      this.#copies.restore(best)
-      this.#lowest = best.lowest
+    if (copy) {
+      this.#copies.restore(copy)
+      this.#lowest = copy.lowest
     }
     this.#cut(at)
     this.#tokens = ids.slice(0, at)
@@ -84,6 +78,11 @@ export class Prefix {
     this.#marks = this.#marks.filter((mark) => mark.at <= at)
     this.mark()
     return at
+  }
+
+  /** How many of these tokens `restore` would find. */
+  reach(ids: readonly number[]): number {
+    return this.#furthest(ids).at
   }
 
   /** Remembers the end of the sequence as a place to go back to. */
@@ -161,6 +160,14 @@ export class Prefix {
 
   #reaches(at: number, lowest: readonly number[]): boolean {
     return at === 0 || this.rings.every(({ window }, i) => firstSeen(at, window) >= lowest[i]!)
+  }
+
+  /** The furthest that one could go on from, and the copy to do it with, if it is not what the rings hold. */
+  #furthest(ids: readonly number[]): { at: number; copy?: RingCopy } {
+    this.#settle()
+    const here = { at: this.#reach(ids, this.#tokens, this.#lowest) }
+    const copies = this.#copies.all.map((copy) => ({ at: this.#reach(ids, copy.tokens!, copy.lowest), copy }))
+    return [here, ...copies].reduce((best, each) => (each.at > best.at ? each : best))
   }
 
   /** From where one may go on who has `tokens` and wants `ids`: a shorter beginning would need still older positions. */

@@ -42,8 +42,8 @@ export function writePrefix(
   const entries: SafetensorsEntry[] = [
     { name: "tokens", dtype: "U32", shape: [tokens.length], bytes: hashed(ids) },
     ...parts.map((part) => {
-      const { name, tensor } = part.kept
-      const shape = [part.end - part.lowest, ...tensor.shape.slice(1)]
+      const { name } = part.kept
+      const shape = [part.end - part.lowest, ...storedShape(part.kept)]
       return { name, dtype: storedAs(part.kept), shape, bytes: hashed(() => readPart(device, part)) }
     }),
     { name: "digests", dtype: "U8", shape: [1 + parts.length, DIGEST_BYTES], bytes: () => digests },
@@ -53,7 +53,7 @@ export function writePrefix(
 
 /** In what form a model keeps what, in words; files of another form are not its own. */
 export function layoutOf(kept: readonly Kept[]): string {
-  return kept.map((each) => `${each.name} ${storedAs(each)} ${each.tensor.shape.slice(1)} ${each.window}`).join("\n")
+  return kept.map((each) => `${each.name} ${storedAs(each)} ${storedShape(each)} ${each.window}`).join("\n")
 }
 
 /** Bytes that such a file takes, its header left out. */
@@ -184,15 +184,22 @@ function slotBytes({ tensor }: Kept): number {
   return byteSize(tensor.shape, tensor.dtype) / tensor.shape[0]!
 }
 
+/** Heads in eight bits are stored as bytes, each with the four of its scale. */
 function storedAs({ tensor }: Kept): DType {
-  return tensor.dtype.toUpperCase() as DType
+  return tensor.dtype === "row8" ? "U8" : (tensor.dtype.toUpperCase() as DType)
+}
+
+/** The shape of what a slot holds. */
+function storedShape({ tensor }: Kept): readonly number[] {
+  const shape = tensor.shape.slice(1)
+  return tensor.dtype === "row8" ? [...shape.slice(0, -1), shape.at(-1)! + 4] : shape
 }
 
 function expectKept(file: string, kept: Kept, info: TensorInfo | undefined, N: number): void {
   const [count = 0, ...rest] = info?.shape ?? []
-  const fits = info?.dtype === storedAs(kept) && String(rest) === String(kept.tensor.shape.slice(1))
+  const fits = info?.dtype === storedAs(kept) && String(rest) === String(storedShape(kept))
   if (fits && count >= 1 && count <= N) return
-  const expected = `${storedAs(kept)} [1 to ${N}, ${kept.tensor.shape.slice(1).join(", ")}]`
+  const expected = `${storedAs(kept)} [1 to ${N}, ${storedShape(kept).join(", ")}]`
   throw new SyntaxError(`${file}: ${kept.name} is ${describe(info)}, expected ${expected}`)
 }
 

@@ -1,6 +1,5 @@
-import { fromQuads, toQuads } from "../kernels/quads.ts"
 import type { QuantizedDtype } from "../kernels/quantize.ts"
-import { rowWords } from "../kernels/tensor.ts"
+import { fromGroups, toGroups } from "../kernels/row_groups.ts"
 import { BLOCK, BLOCK_BYTES, type BlockType, decodeF16, decodeToFloat32 } from "./dtype.ts"
 
 /** Rows of codes as a file has them: `[rows, C / 2]` or `[rows, C]` bytes, and what each block of them shares. */
@@ -12,21 +11,20 @@ export interface CodedRows {
   readonly zeros: Uint8Array
 }
 
-/** Rows of blocks as the GPU has them (src/kernels/tensor.ts), in fours. Nothing is rounded. */
+/** Rows of blocks as the GPU has them (src/kernels/tensor.ts), in groups. Nothing is rounded. */
 export function toRows(type: BlockType, blocks: Uint8Array<ArrayBuffer>, columns: number): Uint32Array<ArrayBuffer> {
-  if (type === "Q8_0" || type === "q8") return toQuads(wordsOfEight(type, blocks), rowWords([columns], "q8"))
-  return toQuads(wordsOfFour(type, blocks), rowWords([columns], "q4"))
+  if (type === "Q8_0" || type === "q8") return toGroups("q8", wordsOfEight(type, blocks), columns)
+  return toGroups("q4", wordsOfFour(type, blocks), columns)
 }
 
 /** The other way, for the first `count` rows. */
 export function fromRows(
   dtype: QuantizedDtype,
-  quads: Uint32Array<ArrayBuffer>,
+  groups: Uint32Array<ArrayBuffer>,
   count: number,
   columns: number,
 ): CodedRows {
-  const perRow = rowWords([columns], dtype)
-  const words = fromQuads(quads, perRow, count)
+  const words = fromGroups(dtype, groups, columns, count)
   const bytes = new Uint8Array(words.buffer)
   const blocks = (count * columns) / BLOCK
   const [perBlock, width] = dtype === "q4" ? [5, BLOCK / 2] : [9, BLOCK]
@@ -45,11 +43,11 @@ export function fromRows(
 /** What the first `count` rows stand for, row-major. */
 export function valuesOfRows(
   dtype: QuantizedDtype,
-  quads: Uint32Array<ArrayBuffer>,
+  groups: Uint32Array<ArrayBuffer>,
   count: number,
   columns: number,
 ): Float32Array<ArrayBuffer> {
-  const { codes, scales, zeros } = fromRows(dtype, quads, count, columns)
+  const { codes, scales, zeros } = fromRows(dtype, groups, count, columns)
   const [size, width] = [BLOCK_BYTES[dtype], codes.length / scales.length]
   const bytes = new Uint8Array(scales.length * size)
   const scaleBytes = new Uint8Array(scales.buffer)

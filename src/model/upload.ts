@@ -107,6 +107,37 @@ export async function uploadWeights(
   return uploaded
 }
 
+/** A weight that has, or will have, codes. */
+export interface Quantized {
+  readonly weight: Weight
+  readonly dtype: QuantizedDtype
+}
+
+/** The weights that are in blocks of codes on the GPU, by the checkpoint's names. */
+export function quantizedWeights({ weights }: Checkpoint, dtype: WeightPrecision): Map<string, Quantized> {
+  const quantized = new Map<string, Quantized>()
+  for (const weight of weights.values()) {
+    const type = typeOf(weight, dtype)
+    if (isQuantized(type)) quantized.set(weight.info.name, { weight, dtype: type })
+  }
+  return quantized
+}
+
+/** Puts a single one of them there, as it is among all others, to be freed. */
+export async function uploadCodes(
+  device: Device,
+  checkpoint: Checkpoint,
+  { weight, dtype }: Quantized,
+  signal?: AbortSignal,
+): Promise<Matrix> {
+  const uploaded = new Uploaded()
+  await uploadWeight(device, checkpoint, weight, dtype, uploaded, async ({ source }, start, end) => {
+    signal?.throwIfAborted()
+    return new Uint8Array(await source.slice(start, end))
+  })
+  return uploaded.matrix(weight.spec.field)
+}
+
 /** How much is read of a weight. */
 function readBytes(weight: Weight, dtype: WeightPrecision): number {
   const { start, end } = (typeKept(weight, dtype) && weight.blocks) ?? weight.info

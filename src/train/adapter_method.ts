@@ -9,7 +9,7 @@ import { truncatedSvd } from "./decompose.ts"
 import { allocateRanks, frozenColumns, type LamdaInit, lamdaFactors, lamdaToLora } from "./lamda.ts"
 import { type LoraInit, loraFactors, plainLora } from "./lora_init.ts"
 import { seedFor } from "./random.ts"
-import type { Trainable } from "./trainer.ts"
+import type { Trainable } from "./trained.ts"
 
 /** How an adapter is made and trained. */
 export interface AdapterSettings {

@@ -1,9 +1,9 @@
 import { isObject, show } from "../model/keys.ts"
+import type { BatchSource } from "./batch_source.ts"
 import type { Batch } from "./batches.ts"
 import type { Example } from "./examples.ts"
 import { permutation } from "./permutation.ts"
 import type { TaughtExample, TeacherCache } from "./teacher_cache.ts"
-import type { BatchSource } from "./tune.ts"
 
 export interface CacheBatchOptions {
   /** Rows of a batch. */

@@ -2,6 +2,7 @@ import { MAX_TOP_K } from "../kernels/linear_top_k.ts"
 import { DTYPE_BYTES, type SafetensorsEntry, writeSafetensors } from "../model/safetensors.ts"
 import type { Store } from "../model/store.ts"
 import { internals, type LanguageModel } from "../session.ts"
+import { type BatchSource, batchesOf } from "./batch_source.ts"
 import type { BatchState } from "./batch_state.ts"
 import type { Row } from "./packing.ts"
 import type { DataRecord, Dataset } from "./records.ts"
@@ -18,7 +19,6 @@ import {
   tokenizerFingerprint,
 } from "./teacher_cache.ts"
 import { TeacherTargets } from "./teacher_targets.ts"
-import { type BatchSource, batchesOf } from "./tune.ts"
 import { resolveOptions, type TuneOptions } from "./tune_options.ts"
 
 /** The file that `teach` writes unless told otherwise. */

@@ -9,10 +9,12 @@ import type { Dataset } from "./records.ts"
 import { SCHEDULES, type ScheduleName } from "./schedule.ts"
 
 /** What to train and how. Everything has a default. */
-export interface TuneOptions {
+export interface TuneOptions extends MethodOptions, StepOptions, OptimizerOptions, DataOptions, RunOptions {}
+
+/** What is trained. All but the method is of adapters. */
+interface MethodOptions {
   /** `lora` by default; `full` needs a model that was loaded with `dtype: "f32"`. */
   readonly method?: "lora" | "lamda" | "full"
-
   /** 8 by default */
   readonly rank?: number
   /** Twice the rank by default. */
@@ -34,7 +36,10 @@ export interface TuneOptions {
   readonly spectrum?: { readonly low: number; readonly high: number }
   /** What the adapter is called beside the model; `tuned` by default. */
   readonly name?: string
+}
 
+/** How many updates, by what. */
+interface StepOptions {
   /** Updates in all; 200 by default. */
   readonly steps?: number
   /** Rows per update; 4 by default. */
@@ -45,7 +50,10 @@ export interface TuneOptions {
   readonly rowsAtOnce?: number
   /** Compute again what each layer needs for its gradients instead of keeping it: less memory, more time. */
   readonly recompute?: boolean
+}
 
+/** What an update does. */
+interface OptimizerOptions {
   /** The highest learning rate: 1e-4 for LoRA, 3e-4 for LaMDA, 2e-5 for all weights. */
   readonly rate?: number
   /** `cosine` by default */
@@ -67,7 +75,10 @@ export interface TuneOptions {
   readonly momentum?: number
   /** Gradients are scaled down to this norm; 1 by default, 0 for no limit. */
   readonly maxNorm?: number
+}
 
+/** What there is to learn, and to measure by. */
+interface DataOptions {
   /** Of initial weights, and of the order of the data; 0 by default. */
   readonly seed?: number
   /** `documents` by default: examples share rows and do not see each other. */
@@ -85,7 +96,10 @@ export interface TuneOptions {
   readonly skipBad?: boolean
   /** Updates between measurements; a tenth of all by default, 0 for none. */
   readonly evaluateEvery?: number
+}
 
+/** What becomes of a run. */
+interface RunOptions {
   /** Where to keep the run's files. Without one nothing is kept, and `adapter()` gives the result. */
   readonly store?: Store
   /** Updates between checkpoints; a tenth of all by default. */
@@ -144,24 +158,7 @@ export function resolveOptions(
   const rowsAtOnce = whole("rowsAtOnce", options.rowsAtOnce ?? batch, 1, batch)
   const name = options.schedule ?? "cosine"
   if (!SCHEDULES.includes(name)) throw new RangeError(`schedule: is ${name}, expected one of ${SCHEDULES.join(", ")}`)
-  const adapter: AdapterSettings | null =
-    method === "full"
-      ? null
-      : {
-          method,
-          rank,
-          alpha: options.alpha ?? 2 * rank,
-          targets: options.targets ?? "all-linear",
-          rankPattern: options.rankPattern ?? {},
-          alphaPattern: options.alphaPattern ?? {},
-          rslora: options.rslora ?? false,
-          dora: options.dora ?? false,
-          init: options.init ?? (method === "lora" ? "default" : "svd-sigma"),
-          eta: options.eta ?? 0.3,
-          spectrum: options.spectrum ?? null,
-          seed,
-        }
-  if (adapter) expectSettings(adapter)
+  const adapter = method === "full" ? null : adapterSettings(method, rank, seed, options)
   const { weightDecay = 0.01, betas = [0.9, 0.999], momentum = 0.9, optimizer: chosen = "adamw" } = options
   const optimizer = optimizerOf(chosen, weightDecay, betas, momentum)
   const settings: TuneSettings = {
@@ -183,6 +180,30 @@ export function resolveOptions(
     heldOutFrom: options.heldOutFrom ?? "random",
   }
   return { settings, optimizer }
+}
+
+function adapterSettings(
+  method: "lora" | "lamda",
+  rank: number,
+  seed: number,
+  options: MethodOptions,
+): AdapterSettings {
+  const settings: AdapterSettings = {
+    method,
+    rank,
+    alpha: options.alpha ?? 2 * rank,
+    targets: options.targets ?? "all-linear",
+    rankPattern: options.rankPattern ?? {},
+    alphaPattern: options.alphaPattern ?? {},
+    rslora: options.rslora ?? false,
+    dora: options.dora ?? false,
+    init: options.init ?? (method === "lora" ? "default" : "svd-sigma"),
+    eta: options.eta ?? 0.3,
+    spectrum: options.spectrum ?? null,
+    seed,
+  }
+  expectSettings(settings)
+  return settings
 }
 
 function optimizerOf(

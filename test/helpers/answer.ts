@@ -1,5 +1,6 @@
 import { expect } from "vitest"
 import type { LanguageModel } from "../../src/index.ts"
+import { internals } from "../../src/session.ts"
 import { random } from "./random_checkpoint.ts"
 
 /** Answers a prompt greedily; gives the tokens, the likeliest tokens' log-probabilities, and how much of the prompt was computed. */
@@ -18,4 +19,9 @@ export async function answer(lm: LanguageModel, ids: readonly number[], maxToken
 export function randomTokens(count: number, seed: number, V: number): number[] {
   const next = random(seed)
   return Array.from({ length: count }, () => 3 + Math.floor(next() * (V - 3)))
+}
+
+/** Has a model know of no prompt any more, as when its adapters change, though it has none. */
+export function forgetPrompts(lm: LanguageModel): void {
+  internals(lm).model.adapt(new Map())
 }

@@ -5,9 +5,10 @@ import { rmsNorm } from "../../src/kernels/rms_norm.ts"
 import { type Plan, Run, ScratchPool } from "../../src/kernels/run.ts"
 import { resetSampleState } from "../../src/kernels/sample.ts"
 import { byteSize, type Matrix, rowSlice, type Storage, type Tensor, view } from "../../src/kernels/tensor.ts"
+import { PLAIN_STEP } from "../../src/model/decode_steps.ts"
 import type { Model } from "../../src/model/model.ts"
 import { freeVariable, tensorsOf } from "../../src/model/parameter.ts"
-import { gaussians } from "./random_hgrn.ts"
+import { gaussians } from "./random_folder.ts"
 
 export const GREEDY = { repetitionPenalty: 1, temperature: 0, topK: 0, topP: 1, minP: 0, seed: 1 }
 
@@ -84,13 +85,13 @@ export async function timeProducts(model: Model, rounds: number): Promise<TokenP
 
 /** Milliseconds of a decode step at each of some positions, of steps taken in turn. */
 export async function timeDecode(
-  { device, state, decodePlan }: Model,
+  { device, decoder: { steps } }: Model,
   positions: readonly number[],
   rounds: number,
 ): Promise<Spread[]> {
   const at = (position: number) => () => {
-    resetSampleState(device, state, new Array<number>(position + 1).fill(1), GREEDY)
-    return milliseconds(device, decodePlan)
+    resetSampleState(device, steps.state, 0, new Array<number>(position + 1).fill(1), GREEDY)
+    return milliseconds(device, steps.plan(PLAIN_STEP))
   }
   return inTurn(positions.map(at), rounds)
 }

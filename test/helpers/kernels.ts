@@ -9,7 +9,7 @@ import { openTestDevice } from "./device.ts"
 export const SUBGROUPS = [{ subgroups: "always" }, { subgroups: "never" }] as const
 
 /** A device for the tests of one file. WebGPU's default limits: what passes with them passes with any. */
-export function testDevice(options: Pick<DeviceOptions, "subgroups"> = {}): () => Device {
+export function testDevice(options: Pick<DeviceOptions, "subgroups" | "tuning"> = {}): () => Device {
   let device: Device
   beforeAll(async () => {
     device = await openTestDevice({ limits: "default", ...options })

@@ -1,56 +1,26 @@
 import { mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { fileURLToPath } from "node:url"
-import { type Folder, type LanguageModel, load, memoryFolder, randomCheckpoint } from "../../src/index.ts"
-import { pathFolder } from "../../src/platform/node_files.ts"
+import { type Folder, type LanguageModel, load, memoryFolder } from "../../src/index.ts"
 import type { Row } from "../../src/train/packing.ts"
 import { IGNORED } from "../reference/distill.ts"
 import { testDeviceKind } from "./device.ts"
-
-const STORYTELLER = pathFolder(fileURLToPath(new URL("../../weights/storyteller", import.meta.url)))
-
-const STUDENT = {
-  model_type: "gemma3_text",
-  hidden_size: 32,
-  intermediate_size: 48,
-  num_hidden_layers: 2,
-  num_attention_heads: 2,
-  num_key_value_heads: 1,
-  head_dim: 16,
-  vocab_size: 4096,
-  sliding_window: 8,
-  layer_types: ["sliding_attention", "full_attention"],
-  max_position_embeddings: 256,
-  rms_norm_eps: 1e-6,
-  query_pre_attn_scalar: 16,
-  rope_theta: 1e6,
-  rope_local_base_freq: 1e4,
-  hidden_activation: "gelu_pytorch_tanh",
-  bos_token_id: 2,
-  eos_token_id: 1,
-  pad_token_id: 0,
-  initializer_range: 0.2,
-}
+import { randomWeights, TINY_GEMMA } from "./training.ts"
 
 /** Another width, depth and theta than the student's. */
 const TEACHER = {
-  ...STUDENT,
+  ...TINY_GEMMA,
   hidden_size: 48,
   num_hidden_layers: 3,
   layer_types: ["sliding_attention", "sliding_attention", "full_attention"],
   rope_theta: 1e5,
 }
 
-export const STORIES = Array.from({ length: 24 }, (_, i) => ({
-  text: `Once there was a ${["cat", "dog", "bird", "fox"][i % 4]} who liked to ${["run", "sing", "sleep"][i % 3]}. The end.`,
-}))
-
 export function studentFolder(overrides: object = {}, seed = 1): Promise<Folder> {
-  return randomCheckpoint({ ...STUDENT, ...overrides }, { seed, tokenizer: STORYTELLER })
+  return randomWeights({ ...TINY_GEMMA, ...overrides }, seed)
 }
 
 export function teacherFolder(overrides: object = {}): Promise<Folder> {
-  return randomCheckpoint({ ...TEACHER, ...overrides }, { seed: 2, tokenizer: STORYTELLER })
+  return randomWeights({ ...TEACHER, ...overrides }, 2)
 }
 
 /** The same folder with another token in the place of one. */

@@ -141,8 +141,8 @@ describe("attentionInputs", () => {
     const [input, cursor] = [tensor(device(), [T, (H + 2 * G) * D], x), tensor(device(), [2], Uint32Array.of(0, 0))]
     const run = new Run(device())
     const [q, k, v] = [run.empty([T, H, D]), run.empty([T, G, D]), run.empty([T, G, D])]
-    const buffers = { x: input, q_norm: table, k_norm: table, table, cursor, q, k, v }
-    const params = { T, q_heads: H, k_heads: G, v_heads: G, G, D4: D / 4, capacity: T, eps: 0, offset: 0 }
+    const buffers = { x: input, q_norm: table, k_norm: table, table, cursor, q, k_slots: k, v_slots: v }
+    const params = { T, q_heads: H, k_heads: G, v_heads: G, G, D4: D / 4, capacity: T, batch: 0, eps: 0, offset: 0 }
     run.dispatch(attention_inputs, buffers, params, [5, 4])
     const results = await readAll(device(), run, [q, k, v])
     const expected = reference.attentionInputs(x, { H, G, D, position: 0, ...ROTATION })
@@ -168,12 +168,17 @@ describe("attentionInputs", () => {
       new RangeError("attentionInputs: T is 3, expected at most the capacity 2"),
     )
     expect(() => attentionInputs(run, x, { ...options, cache: { ...cache(4), v: run.empty([4, 2, 8]) } })).toThrow(
-      new RangeError("attentionInputs: cache is [4, 2, 8], expected [4, 1, 16]"),
+      new RangeError("attentionInputs: v is [4, 2, 8], expected [4, 1, 16]"),
     )
     const norms = { q: run.empty([16]), k: run.empty([12]), ...OPTIONS }
     expect(() => attentionInputs(run, x, { ...options, norms })).toThrow(
       new RangeError("attentionInputs: norm is [12], expected [16]"),
     )
+    for (const D of [6, 260]) {
+      expect(() => attentionInputs(run, x, { ...options, D })).toThrow(
+        new RangeError(`attentionInputs: D is ${D}, expected a multiple of 4 up to 256`),
+      )
+    }
     expect(() => attentionInputs(run, view(x, [16, 12]), { ...options, H: 1, D: 4.5 })).toThrow(RangeError)
     expect(() => attentionInputs(new Run(device(), new Tape()), x, options)).toThrow(
       new TypeError("attentionInputs: q, k and v are one tensor, expected three on a tape"),

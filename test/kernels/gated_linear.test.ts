@@ -3,6 +3,7 @@ import { gatedLinear } from "../../src/kernels/gated_linear.ts"
 import { glu, gluHalves } from "../../src/kernels/glu.ts"
 import { linear } from "../../src/kernels/linear.ts"
 import { Run, ScratchPool } from "../../src/kernels/run.ts"
+import { sharesFew } from "../../src/kernels/subgroups.ts"
 import { Tape } from "../../src/kernels/tape.ts"
 import type { Matrix } from "../../src/kernels/tensor.ts"
 import { expectClose } from "../helpers/compare.ts"
@@ -21,8 +22,13 @@ import {
 import { ternaryMatrix, trits } from "../helpers/ternary.ts"
 import * as reference from "../reference/gated_linear.ts"
 
-describe.each(["gelu_tanh", "silu"] as const)("gatedLinear %s", (activation) => {
-  const device = testDevice()
+/** By workgroups of which each invocation streams its own rows, or shares them with others. */
+const VARIANTS = (["gelu_tanh", "silu"] as const).flatMap((activation) =>
+  ([1, 8, 32] as const).map((split) => ({ activation, split })),
+)
+
+describe.each(VARIANTS)("gatedLinear $activation, rows shared by $split", ({ activation, split }) => {
+  const device = testDevice({ subgroups: "never", tuning: { split } })
 
   test.each([
     [1, 4, 4],
@@ -30,7 +36,9 @@ describe.each(["gelu_tanh", "silu"] as const)("gatedLinear %s", (activation) => 
     [1, 172, 132],
     [1, 640, 260],
     [1, 2560, 12],
-    [3, 12, 20],
+    [2, 12, 20],
+    [3, 640, 36],
+    [8, 172, 132],
     [33, 172, 36],
   ])("equals its definition for T = %i, C = %i, F = %i, weights in every type", async (T, C, F) => {
     const x = uniform(T * C, 1)
@@ -45,6 +53,10 @@ describe.each(["gelu_tanh", "silu"] as const)("gatedLinear %s", (activation) => 
     }
     free(device(), input)
   })
+})
+
+describe.each(["gelu_tanh", "silu"] as const)("gatedLinear %s", (activation) => {
+  const device = testDevice()
 
   test("takes trits for activations in full", async () => {
     const [C, F] = [64, 36]
@@ -67,12 +79,12 @@ describe.each(["gelu_tanh", "silu"] as const)("gatedLinear %s", (activation) => 
     free(device(), input, w)
   })
 
-  /** n blocks in fours, of so many words of random codes and then a scale. */
+  /** n blocks of rows in groups of 32, of so many words of random codes and then a scale. */
   function blocks(n: number, words: number): Uint32Array<ArrayBuffer> {
     const next = random(5)
     const scale = new Uint32Array(Float32Array.of(2 ** -7).buffer)[0]!
     return Uint32Array.from({ length: n * (words + 1) }, (_, i) =>
-      Math.floor(i / 4) % (words + 1) === words ? scale : Math.floor(next() * 2 ** 32),
+      Math.floor(i / 32) % (words + 1) === words ? scale : Math.floor(next() * 2 ** 32),
     )
   }
 
@@ -92,11 +104,11 @@ describe.each(["gelu_tanh", "silu"] as const)("gatedLinear %s", (activation) => 
     expectClose(dweight!, [...dgate!, ...dup!], { relative: 1e-6 }, { what: "gatedLinear dweight" })
   })
 
-  test("is one dispatch for a token alone, but not on a tape or for a weight in parts", async () => {
+  test("is one dispatch for a token alone and few that share no loads, but not on a tape or for a weight in parts", async () => {
     const weight = weights(16 * 8, 2, "bf16")
     const w = matrix(device(), [16, 8], weight)
-    expect(dispatches([1, 8], w)).toBe(1)
-    expect(dispatches([2, 8], w)).toBe(2)
+    const few = sharesFew(new Run(device())) ? 2 : 1
+    expect([1, 2, 8, 9].map((T) => dispatches([T, 8], w))).toEqual([1, few, few, 2])
     expect(dispatches([1, 8], w, new Tape())).toBe(2)
     const parts = matrix(device(), [16, 8], weight, 6)
     expect(dispatches([1, 8], parts)).toBe(4)

@@ -22,7 +22,7 @@ describe("likeliest", () => {
     const x = tensor(device(), [1, logits.length], logits)
     const state = sampleState(device(), { V: logits.length, context: steps })
     const own = likeliestState(device())
-    resetSampleState(device(), state, [0], WARM)
+    resetSampleState(device(), state, 0, [0], WARM)
     device().write(own.count, Uint32Array.of(n))
     const run = new Run(device())
     const pool = new ScratchPool(device())
@@ -91,11 +91,40 @@ describe("likeliest", () => {
     expect(none!.top).toEqual([])
   })
 
-  test("refuses more than one row", () => {
+  test("tells of each sequence, as many as it asks for, and nothing of a row without one", async () => {
+    const [V, B] = [5000, 4]
+    const all = Array.from({ length: B }, (_, b) => uniform(V, 20 + b, 6))
+    const counts = [3, 0, 20, 7]
+    const x = tensor(device(), [B, V], Float32Array.from(all.flatMap((row) => [...row])))
+    const state = sampleState(device(), { V, context: 4, sequences: B })
+    const own = likeliestState(device(), B)
+    for (const b of [0, 1, 3]) resetSampleState(device(), state, b, [b, 1], { ...WARM, seed: b })
+    device().write(own.count, Uint32Array.from(counts))
     const run = new Run(device())
-    const state = sampleState(device(), { V: 100, context: 4 })
+    const pool = new ScratchPool(device())
+    sample(run, x, state)
+    likeliest(run, x, state, own)
+    const plan = run.plan(pool)
+    for (let i = 0; i < 4; i++) plan.submit()
+    const tokens = new Uint32Array(await device().read(state.output))
+    const bytes = await device().read(own.output)
+    for (let b = 0; b < B; b++) {
+      const rows = new DataView(bytes, (b * bytes.byteLength) / B, bytes.byteLength / B)
+      for (let step = 0; step < 4; step++) {
+        if (b === 2) expect(rows.getUint32(step * (rows.byteLength / LIKELIEST_ROWS))).toBe(0)
+        else expectTold(readLikeliest(rows, step, tokens[b * 4 + step]!, counts[b]!), all[b]!, counts[b]!)
+      }
+    }
+    plan.dispose()
+    pool.dispose()
+    free(device(), x, ...Object.values(state), ...Object.values(own))
+  })
+
+  test("refuses more rows than sequences", () => {
+    const run = new Run(device())
+    const state = sampleState(device(), { V: 100, context: 4, sequences: 2 })
     expect(() => likeliest(run, run.empty([2, 100]), state, likeliestState(device()))).toThrow(
-      new RangeError("likeliest: logits is [2, 100], expected [1, 100]"),
+      new RangeError("likeliest: logits is [2, 100], expected [n, V] with at most 1 rows"),
     )
   })
 })

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest"
+import { NO_POSITION } from "../../src/kernels/cursors.ts"
 import { recurrence, recurrenceBackward } from "../../src/kernels/recurrence.ts"
 import { Run } from "../../src/kernels/run.ts"
 import { Tape } from "../../src/kernels/tape.ts"
@@ -115,6 +116,49 @@ describe("recurrence", () => {
     }
   })
 
+  test.each([
+    [8, [0]],
+    [8, [5, 0, null, 9]],
+    [260, [null, 1, 2, 3, 0]],
+  ])("takes a step of each sequence's own state of %i, at %j", async (C, positions) => {
+    const B = positions.length
+    const [a, b, before] = [decays(B * C, 1), uniform(B * C, 2), uniform(B * C, 3)]
+    for (const [row, position] of positions.entries())
+      if (position === 0) before.fill(Number.NaN, row * C, (row + 1) * C)
+    const state = numbers([B, C], before)
+    const cursor = tensor(
+      device(),
+      [B + 1, 2],
+      Uint32Array.from([...positions, 7].flatMap((position) => [position ?? NO_POSITION, 1])),
+    )
+    const inputs = [numbers([B, C], a), numbers([B, C], b)] as const
+    const h = await compute(device(), (run) => recurrence(run, ...inputs, { h: state, cursor }))
+    const after = await read(device(), state)
+    for (const [row, position] of positions.entries()) {
+      const of = <T extends Float32Array>(x: T) => x.subarray(row * C, (row + 1) * C)
+      if (position === null) {
+        expect(of(after)).toEqual(of(before))
+        continue
+      }
+      const from = position === 0 ? undefined : of(before)
+      expectClose(
+        of(h),
+        reference.recurrence(of(a), of(b), C, from),
+        { relative: 1e-6 },
+        { what: `step of row ${row}` },
+      )
+      expect(of(after)).toEqual(of(h))
+      const own = numbers([C], of(before).slice())
+      const alone = await compute(device(), (run) =>
+        recurrence(run, numbers([1, C], of(a).slice()), numbers([1, C], of(b).slice()), {
+          h: own,
+          cursor: at(position),
+        }),
+      )
+      expect(alone).toEqual(of(h))
+    }
+  })
+
   test("refuses other shapes and types, and a state on a tape", () => {
     const run = new Run(device())
     const [x, h, cursor] = [run.empty([2, 8]), run.empty([8]), run.empty([2], "u32")]
@@ -126,6 +170,12 @@ describe("recurrence", () => {
     )
     expect(() => recurrence(run, x, x, { h: run.empty([4]), cursor })).toThrow(
       new RangeError("recurrence: state is [4], expected [8]"),
+    )
+    expect(() => recurrence(run, x, x, { h: run.empty([3, 8]), cursor })).toThrow(
+      new RangeError("recurrence: state is [3, 8], expected [2, 8]"),
+    )
+    expect(() => recurrence(run, x, x, { h: run.empty([2, 8]), cursor })).toThrow(
+      new RangeError("recurrence: cursor is [2], expected [2 or more, 2]"),
     )
     expect(() => recurrence(run, x, x, { h: run.empty([8], "f16"), cursor })).toThrow(
       new TypeError("recurrence: state is f16, expected f32"),

@@ -171,7 +171,7 @@ describe("Run", () => {
     const logits = tensor(device(), [1, 8], Float32Array.of(8, 7, 6, 5, 4, 3, 2, 1))
     const state = sampleState(device(), { V: 8, context: 8 })
     const settings = { repetitionPenalty: 1e6, temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0 }
-    resetSampleState(device(), state, [7], settings)
+    resetSampleState(device(), state, 0, [7], settings)
     const run = new Run(device())
     const pool = new ScratchPool(device())
     sample(run, logits, state)

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest"
 import { embed } from "../../src/kernels/embed.ts"
-import { fromQuads, toQuads } from "../../src/kernels/quads.ts"
 import { rmsNorm, rmsNormBackward } from "../../src/kernels/rms_norm.ts"
+import { fromGroups, toGroups } from "../../src/kernels/row_groups.ts"
 import { rowNorms } from "../../src/kernels/row_norms.ts"
 import { Run } from "../../src/kernels/run.ts"
 import { byteSize, rowSlice, unbacked, view } from "../../src/kernels/tensor.ts"
@@ -98,11 +98,11 @@ describe("packBase3 and unpackBase3", () => {
 describe("rows in fours", () => {
   test("have the words of four rows next to one another, and come apart again", () => {
     const rows = Array.from({ length: 6 }, (_, n) => Uint32Array.from({ length: 3 }, (_, j) => 10 * n + j))
-    const quads = toQuads(Uint32Array.from(rows.flatMap((row) => [...row])), 3)
+    const quads = toGroups("ternary", Uint32Array.from(rows.flatMap((row) => [...row])), 32)
     expect(quads).toEqual(inFours(rows))
     expect([...quads.subarray(0, 8)]).toEqual([0, 10, 20, 30, 1, 11, 21, 31])
     expect([...quads.subarray(12, 16)]).toEqual([40, 50, 0, 0])
-    expect(fromQuads(quads, 3, 6)).toEqual(Uint32Array.from(rows.flatMap((row) => [...row])))
+    expect(fromGroups("ternary", quads, 32, 6)).toEqual(Uint32Array.from(rows.flatMap((row) => [...row])))
   })
 })
 

@@ -1,10 +1,9 @@
-import { rm } from "node:fs/promises"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { cacheBytes, type LanguageModel, load, loadBytes, open } from "../../src/index.ts"
+import { cacheBytes, type Folder, type LanguageModel, load, loadBytes, open } from "../../src/index.ts"
 import { internals } from "../../src/session.ts"
 import { timeDecode, timeProducts } from "../helpers/decode_timing.ts"
 import { testDeviceKind } from "../helpers/device.ts"
-import { writeRandomHgrn } from "../helpers/random_hgrn.ts"
+import { randomHgrn } from "../helpers/random_hgrn.ts"
 
 const CONTEXT = 16_384
 
@@ -12,16 +11,13 @@ describe("a checkpoint of MMfreeLM-370M's shape", () => {
   const [V, C, F, L] = [32_000, 1024, 2816, 24]
   const TERNARY = L * (4 * C * C + 2 * F * C + C * F) + V * C
   let lm: LanguageModel
-  let folder = ""
+  let folder: Folder
 
   beforeAll(async () => {
-    folder = await writeRandomHgrn()
+    folder = await randomHgrn()
     lm = await load(folder, { device: testDeviceKind(), context: CONTEXT })
   })
-  afterAll(async () => {
-    await lm?.dispose()
-    await rm(folder, { recursive: true, force: true })
-  })
+  afterAll(() => lm?.dispose())
 
   test("has the published number of parameters", () => {
     expect(lm.parameters.total).toBe(374_108_160)

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import type { Device } from "../../src/kernels/device.ts"
-import type { Kept, Passage } from "../../src/model/network.ts"
+import type { Kept, PiecewisePassage } from "../../src/model/network.ts"
 import { Prefix } from "../../src/model/prefix.ts"
 import { Trail } from "../../src/model/prefix_trail.ts"
 import { openTestDevice } from "../helpers/device.ts"
@@ -33,7 +33,7 @@ class Fake {
     })
     this.slots = layers.map(([capacity]) => new Array<number>(capacity).fill(0))
     const byteLength = layers.reduce((sum, [capacity]) => sum + capacity * 4, 0)
-    this.prefix = new Prefix(device, { kept: this.kept, byteLength } as unknown as Passage, CONTEXT)
+    this.prefix = new Prefix(device, { kept: this.kept, byteLength } as unknown as PiecewisePassage, CONTEXT)
   }
 
   /** Computes tokens at `at` of a sequence. */

@@ -1,5 +1,3 @@
-import { rowsInFours } from "./ternary.ts"
-
 /** A block of 32 weights, and the numbers that it stands for. */
 export interface Block {
   readonly codes: readonly number[]
@@ -8,12 +6,15 @@ export interface Block {
   readonly values: readonly number[]
 }
 
-/** What memory of N rows of C columns in q4 or q8 holds: N C / 32 blocks. */
+/** What memory of N rows of C columns in q4 or q8 holds: N C / 32 blocks. Word j of row n is `32 (w floor(n / 32) + j) + n mod 32`. */
 export function blocks(memory: Uint32Array, [N, C]: readonly [number, number], dtype: "q4" | "q8"): Block[] {
   const [words, read] = dtype === "q4" ? [5, readQ4] : [9, readQ8]
-  return rowsInFours(memory, N, (C / 32) * words).flatMap((row) =>
-    Array.from({ length: C / 32 }, (_, b) => read(row.subarray(b * words, (b + 1) * words))),
-  )
+  const w = (C / 32) * words
+  const word = (n: number, j: number) => memory[32 * (w * Math.floor(n / 32) + j) + (n % 32)]!
+  return Array.from({ length: (N * C) / 32 }, (_, i) => {
+    const [n, b] = [Math.floor((i * 32) / C), i % (C / 32)]
+    return read(Uint32Array.from({ length: words }, (_, k) => word(n, b * words + k)))
+  })
 }
 
 /** Columns 8 j + 4 h + i of word j at bit 8 h and 0, 4, 16 or 20; the last word is the scale, its last four bits the zero. */

@@ -3,7 +3,7 @@ import { type Batch, type Batches, type BatchOptions, createBatches } from "../.
 import type { Example } from "../../src/train/examples.ts"
 import type { Packing, Row } from "../../src/train/packing.ts"
 import { type Dataset, recordsOf } from "../../src/train/records.ts"
-import { stories, storyteller } from "./stories.ts"
+import { stories, storyteller } from "../helpers/stories.ts"
 
 const EOS = 1
 const tokenizer = storyteller()

@@ -1,56 +1,25 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
-import {
-  type DistillRunOptions,
-  distill,
-  type LanguageModel,
-  memoryStore,
-  type TuneStep,
-  type Tuning,
-  tune,
-} from "../../src/index.ts"
+import { type DistillRunOptions, distill, type LanguageModel, memoryStore, type Tuning, tune } from "../../src/index.ts"
 import { internals } from "../../src/session.ts"
+import { batchesOf } from "../../src/train/batch_source.ts"
 import { liveObjective, type Support } from "../../src/train/distill_objective.ts"
 import { sgd } from "../../src/train/optimizer.ts"
 import type { Row } from "../../src/train/packing.ts"
 import { Trainer } from "../../src/train/trainer.ts"
-import { batchesOf } from "../../src/train/tune.ts"
 import { expectClose } from "../helpers/compare.ts"
 import { randomCheckpoint } from "../helpers/random_checkpoint.ts"
-import {
-  logitsOf,
-  mean,
-  openModel,
-  STORIES,
-  studentFolder,
-  teacherFolder,
-  withOtherToken,
-} from "../helpers/teachers.ts"
+import { STORIES } from "../helpers/stories.ts"
+import { logitsOf, mean, openModel, studentFolder, teacherFolder, withOtherToken } from "../helpers/teachers.ts"
+import { allSteps, IDS, SHORT_RUN } from "../helpers/training.ts"
 import { type Distill, distillSparse, distill as reference, row, softmax, topK } from "../reference/distill.ts"
 
 const V = 4096
-const IDS = [2, 100, 200, 300, 400, 500, 600, 700]
-const SHORT: DistillRunOptions = {
-  steps: 6,
-  batch: 2,
-  context: 24,
-  rate: 1e-2,
-  warmup: 1,
-  heldOut: 2,
-  rank: 4,
-  seed: 3,
-}
+const RUN: DistillRunOptions = { ...SHORT_RUN, rank: 4 }
 const STRONG: DistillRunOptions = { targets: "all-linear", rank: 16, rate: 0.02 }
 /** The gradient as it is, one small step along it after the other, always on the same rows. */
 const PLAIN: DistillRunOptions = {
   ...{ optimizer: "sgd", momentum: 0, weightDecay: 0, maxNorm: 0, schedule: "constant", warmup: 0 },
   ...{ batch: 2, context: 24, packing: "none", shuffle: false, heldOut: 0, evaluateEvery: 0, steps: 2, rank: 4 },
-}
-
-async function all(tuning: Tuning): Promise<TuneStep[]> {
-  const steps: TuneStep[] = []
-  for await (const step of tuning) steps.push(step)
-  tuning.dispose()
-  return steps
 }
 
 describe("distill", () => {
@@ -64,7 +33,7 @@ describe("distill", () => {
   beforeAll(async () => {
     student = await openModel(await studentFolder())
     teacher = await openModel(await teacherFolder(), student)
-    rows = (await batchesOf(student, STORIES, SHORT).next()).rows
+    rows = (await batchesOf(student, STORIES, RUN).next()).rows
     ;({ targets, logits: own } = await logitsOf(student, rows))
     other = (await logitsOf(teacher, rows)).logits
   })
@@ -78,7 +47,9 @@ describe("distill", () => {
 
   /** The first step's loss, which is that of the student as it was loaded. */
   async function firstLoss(options: DistillRunOptions): Promise<number> {
-    const [step] = await all(distill(student, teacher, STORIES, { ...SHORT, steps: 1, evaluateEvery: 0, ...options }))
+    const [step] = await allSteps(
+      distill(student, teacher, STORIES, { ...RUN, steps: 1, evaluateEvery: 0, ...options }),
+    )
     return step!.loss!
   }
 
@@ -117,7 +88,7 @@ describe("distill", () => {
     ["jsd", 2],
   ] as const)("goes down its own gradient: %s", async (kind, rate) => {
     const options = { ...PLAIN, rate, kind, recompute: kind === "jsd" }
-    const [first, second] = await all(distill(student, teacher, STORIES.slice(0, 2), options))
+    const [first, second] = await allSteps(distill(student, teacher, STORIES.slice(0, 2), options))
     const slope = rate * first!.gradientNorm! ** 2
     expect(slope).toBeGreaterThan(1e-4)
     expect((first!.loss! - second!.loss!) / slope).toBeGreaterThan(0.9)
@@ -128,7 +99,7 @@ describe("distill", () => {
     const twin = await openModel(await studentFolder(), student)
     try {
       for (const kind of ["forward_kl", "reverse_kl", "jsd"] as const) {
-        const [step] = await all(distill(student, twin, STORIES, { ...SHORT, steps: 1, evaluateEvery: 0, kind }))
+        const [step] = await allSteps(distill(student, twin, STORIES, { ...RUN, steps: 1, evaluateEvery: 0, kind }))
         expect(Math.abs(step!.loss!)).toBeLessThan(1e-6)
         expect(step!.gradientNorm!).toBeLessThan(1e-5)
         await student.removeAdapter("tuned")
@@ -143,7 +114,7 @@ describe("distill", () => {
     const answer = teacher.generate(IDS, { maxTokens: 4, temperature: 0, ignoreEos: true })
     for await (const _ of answer);
     const memory = teacher.memory.total
-    const steps = await all(distill(student, teacher, STORIES, { ...SHORT, ...STRONG, steps: 20, evaluateEvery: 0 }))
+    const steps = await allSteps(distill(student, teacher, STORIES, { ...RUN, ...STRONG, steps: 20, evaluateEvery: 0 }))
     const { logits } = await logitsOf(student, rows)
     const was = mean(reference(own, other, targets, V, { kind: "forward_kl" }), targets)
     const is = mean(reference(logits, other, targets, V, { kind: "forward_kl" }), targets)
@@ -158,7 +129,7 @@ describe("distill", () => {
 
   test("learns to copy tokens of the data, too, when cross-entropy is mixed in", async () => {
     const heldOut = async (mix: number) => {
-      const steps = await all(distill(student, teacher, STORIES, { ...SHORT, steps: 12, evaluateEvery: 12, mix }))
+      const steps = await allSteps(distill(student, teacher, STORIES, { ...RUN, steps: 12, evaluateEvery: 12, mix }))
       await student.removeAdapter("tuned")
       return steps.at(-1)!.heldOut!
     }
@@ -173,14 +144,14 @@ describe("distill", () => {
         return heldOut
       }
     }
-    const heldOut = await measured(tune(student, STORIES, SHORT))
+    const heldOut = await measured(tune(student, STORIES, RUN))
     expect(heldOut).toBeGreaterThan(1)
-    expect(await measured(distill(student, teacher, STORIES, { ...SHORT, topK: 4, temperature: 3 }))).toBe(heldOut)
+    expect(await measured(distill(student, teacher, STORIES, { ...RUN, topK: 4, temperature: 3 }))).toBe(heldOut)
   })
 
   test("gives its memory back, and predicts it", async () => {
     const held = student.memory.total
-    const options = { ...SHORT, steps: 2, context: 64, topK: 16 }
+    const options = { ...RUN, steps: 2, context: 64, topK: 16 }
     const tuning = distill(student, teacher, STORIES, options)
     const { peak } = await tuning.prepare()
     let most = 0
@@ -196,8 +167,8 @@ describe("distill", () => {
   })
 
   test("goes on from a checkpoint to the bit, and not with another divergence or teacher", async () => {
-    const settings = { ...SHORT, saveEvery: 3, kind: "jsd" as const, beta: 0.3 }
-    const reference = await all(distill(student, teacher, STORIES, { ...settings, store: memoryStore() }))
+    const settings = { ...RUN, saveEvery: 3, kind: "jsd" as const, beta: 0.3 }
+    const reference = await allSteps(distill(student, teacher, STORIES, { ...settings, store: memoryStore() }))
     await student.removeAdapter("tuned")
     const store = memoryStore()
     const stopped = distill(student, teacher, STORIES, { ...settings, store })
@@ -205,19 +176,19 @@ describe("distill", () => {
     stopped.dispose()
     await student.removeAdapter("tuned")
     const resumed = { ...settings, store, resume: true }
-    const rest = await all(distill(student, teacher, STORIES, resumed))
+    const rest = await allSteps(distill(student, teacher, STORIES, resumed))
     expect(rest.map(({ loss }) => loss)).toEqual(reference.slice(-3).map(({ loss }) => loss))
     await student.removeAdapter("tuned")
     const refused = (tuning: Tuning) => expect(tuning.prepare()).rejects
     await refused(distill(student, teacher, STORIES, { ...resumed, beta: 0.4 })).toThrow(/resume: objective is/)
-    await refused(tune(student, STORIES, { ...SHORT, saveEvery: 3, store, resume: true })).toThrow(/resume: objective/)
+    await refused(tune(student, STORIES, { ...RUN, saveEvery: 3, store, resume: true })).toThrow(/resume: objective/)
   })
 
   test("goes on when the device is lost, with student and teacher loaded again", async () => {
     const open = async (beside?: LanguageModel) => openModel(await (beside ? teacherFolder() : studentFolder()), beside)
     const first = await open()
     const settings = {
-      ...SHORT,
+      ...RUN,
       steps: 4,
       store: memoryStore(),
       saveEvery: 2,
@@ -253,7 +224,7 @@ describe("distill", () => {
     const expectRefused = async (folder: Parameters<typeof openModel>[0], message: string, on = student) => {
       const lm = await openModel(folder, on === student ? student : undefined)
       try {
-        const run = async () => distill(student, lm, STORIES, { ...SHORT, context: 100 }).prepare()
+        const run = async () => distill(student, lm, STORIES, { ...RUN, context: 100 }).prepare()
         await expect(run()).rejects.toThrow(message)
       } finally {
         await lm.dispose()

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest"
 import { type Example, exampleOf, hasTarget, NO_LABEL } from "../../src/train/examples.ts"
 import { checkRecord } from "../../src/train/records.ts"
+import { storyteller } from "../helpers/stories.ts"
 import { tokenizerOf } from "../tokenizer/fixtures.ts"
-import { storyteller } from "./stories.ts"
 
 const BOS = 2
 const EOS = 1

@@ -1,10 +1,6 @@
-import { fileURLToPath } from "node:url"
-import { afterEach, describe, expect, test } from "vitest"
+import { describe, expect, test } from "vitest"
 import {
-  type Folder,
   type LanguageModel,
-  type LoadOptions,
-  load,
   type MemoryStore,
   memoryStore,
   merge,
@@ -12,19 +8,18 @@ import {
   type Packing,
   pack,
   parameterCounts,
-  randomCheckpoint,
   type TuneOptions,
   tune,
 } from "../../src/index.ts"
 import { unpackRow } from "../../src/kernels/ternary.ts"
 import { parseConfig } from "../../src/model/config.ts"
-import { pathFolder } from "../../src/platform/node_files.ts"
 import { internals } from "../../src/session.ts"
 import { expectClose } from "../helpers/compare.ts"
 import { testDeviceKind } from "../helpers/device.ts"
+import { STORIES, STORYTELLER } from "../helpers/stories.ts"
+import { allSteps, expectToGoOn, IDS, modelsOnOneDevice, randomWeights, SHORT_RUN } from "../helpers/training.ts"
 import { rowsInFours } from "../reference/ternary.ts"
 
-const STORYTELLER = pathFolder(fileURLToPath(new URL("../../weights/storyteller", import.meta.url)))
 const CONFIG = {
   model_type: "hgrn_bit",
   hidden_size: 64,
@@ -34,34 +29,15 @@ const CONFIG = {
   bos_token_id: 2,
   eos_token_id: 1,
 }
-const IDS = [2, 100, 200, 300, 400, 500, 600, 700]
-const STORIES = Array.from({ length: 24 }, (_, i) => ({
-  text: `Once there was a ${["cat", "dog", "bird", "fox"][i % 4]} who liked to ${["run", "sing", "sleep"][i % 3]}. The end.`,
-}))
-const SHORT: TuneOptions = { steps: 8, batch: 2, context: 24, rate: 1e-2, warmup: 1, heldOut: 2, seed: 3 }
+const RUN: TuneOptions = { ...SHORT_RUN, evaluateEvery: 0 }
+const openModel = modelsOnOneDevice()
+const random = (config: object = CONFIG) => randomWeights(config)
 
 describe("hgrn_bit", () => {
-  const opened: LanguageModel[] = []
-  afterEach(async () => {
-    for (const lm of opened.splice(0)) await lm.dispose()
-  })
-
-  const random = (config: object = CONFIG) => randomCheckpoint(config, { seed: 1, tokenizer: STORYTELLER })
-
-  async function openModel(folder: Folder, options: LoadOptions = {}): Promise<LanguageModel> {
-    const lm = await load(folder, { device: testDeviceKind(), context: 64, ...options })
-    opened.push(lm)
-    return lm
-  }
-
   /** Trains and gives the losses of the steps. */
-  async function losses(lm: LanguageModel, options: TuneOptions, stop = Number.POSITIVE_INFINITY): Promise<number[]> {
-    const all: number[] = []
-    for await (const { loss, step } of tune(lm, STORIES, { ...SHORT, ...options })) {
-      if (loss !== undefined) all.push(loss)
-      if (step === stop) break
-    }
-    return all
+  async function losses(lm: LanguageModel, options: TuneOptions): Promise<number[]> {
+    const steps = await allSteps(tune(lm, STORIES, { ...RUN, ...options }))
+    return steps.map(({ loss }) => loss!)
   }
 
   test.each([
@@ -110,14 +86,9 @@ describe("hgrn_bit", () => {
   })
 
   test("all weights learn, and go on to the bit", async () => {
-    const full = { method: "full" } as const
     const fresh = async () => openModel(await random(), { dtype: "f32" })
-    const all = await losses(await fresh(), full)
+    const all = await expectToGoOn(fresh, { ...RUN, evaluateEvery: 3, method: "full" })
     expect(all.at(-1)!).toBeLessThan(all[0]! - 0.5)
-    const store = memoryStore()
-    const first = await losses(await fresh(), { ...full, store, saveEvery: 1 }, 4)
-    const rest = await losses(await fresh(), { ...full, store, saveEvery: 1, resume: true })
-    expect([...first, ...rest]).toEqual(all)
   })
 
   test("after training the trits are those of the trained weights", async () => {

@@ -14,16 +14,17 @@ import {
   type TeachOptions,
   type TeachStep,
   type TuneStep,
-  type Tuning,
   teach,
 } from "../../src/index.ts"
 import { encodeF16 } from "../../src/model/dtype.ts"
 import { readHeader } from "../../src/model/safetensors.ts"
+import { batchesOf } from "../../src/train/batch_source.ts"
 import type { Row } from "../../src/train/packing.ts"
-import { batchesOf } from "../../src/train/tune.ts"
 import { expectClose } from "../helpers/compare.ts"
 import { random } from "../helpers/random_checkpoint.ts"
-import { logitsOf, openModel, STORIES, studentFolder, teacherFolder, withOtherToken } from "../helpers/teachers.ts"
+import { STORIES } from "../helpers/stories.ts"
+import { logitsOf, openModel, studentFolder, teacherFolder, withOtherToken } from "../helpers/teachers.ts"
+import { allSteps } from "../helpers/training.ts"
 import { IGNORED, row, softmax, topK } from "../reference/distill.ts"
 
 const V = 4096
@@ -63,13 +64,6 @@ async function taught(options: Partial<TeachOptions>, data = FEW): Promise<{ byt
 
 function opened(file: Uint8Array): Promise<TeacherCache> {
   return openTeacherCache({ name: "t.safetensors", source: memorySource(file) })
-}
-
-async function all(tuning: Tuning): Promise<TuneStep[]> {
-  const steps: TuneStep[] = []
-  for await (const step of tuning) steps.push(step)
-  tuning.dispose()
-  return steps
 }
 
 /** A row with what the teacher's logits say of it, in float64. */
@@ -344,9 +338,9 @@ describe("distill from a teacher cache", () => {
     const file = await opened((await taught({ ...data, k: 8, temperature: 2 })).bytes)
     for (const options of [{}, { kind: "jsd" as const, mix: 0.5 }]) {
       const live = { ...RUN, ...data, ...options, topK: 8, temperature: 2 }
-      const expected = await all(distill(student, teacher, FEW, live))
+      const expected = await allSteps(distill(student, teacher, FEW, live))
       await student.removeAdapter("tuned")
-      const steps = await all(distill(student, file, { ...RUN, ...options, shuffle: false }))
+      const steps = await allSteps(distill(student, file, { ...RUN, ...options, shuffle: false }))
       await student.removeAdapter("tuned")
       const figures = (steps: TuneStep[]) =>
         steps.flatMap(({ loss, heldOut, gradientNorm }) => [loss, heldOut, gradientNorm].map((x) => x ?? 0))
@@ -357,14 +351,14 @@ describe("distill from a teacher cache", () => {
 
   test("goes on from a checkpoint to the bit", async () => {
     const settings = { ...RUN, batch: 3, saveEvery: 3 }
-    const reference = await all(distill(student, cache, { ...settings, store: memoryStore() }))
+    const reference = await allSteps(distill(student, cache, { ...settings, store: memoryStore() }))
     await student.removeAdapter("tuned")
     const store = memoryStore()
     const stopped = distill(student, cache, { ...settings, store })
     for await (const { step } of stopped) if (step === 4) break
     stopped.dispose()
     await student.removeAdapter("tuned")
-    const rest = await all(distill(student, cache, { ...settings, store, resume: true }))
+    const rest = await allSteps(distill(student, cache, { ...settings, store, resume: true }))
     expect(rest.map(({ loss }) => loss)).toEqual(reference.slice(-3).map(({ loss }) => loss))
     await student.removeAdapter("tuned")
     const other = await opened((await taught({ k: 4, temperature: 2 })).bytes)
@@ -396,7 +390,7 @@ describe("distill from a teacher cache", () => {
 
   test("gives its memory back", async () => {
     const held = student.memory.total
-    await all(distill(student, cache, { ...RUN, steps: 1 }))
+    await allSteps(distill(student, cache, { ...RUN, steps: 1 }))
     await student.removeAdapter("tuned")
     expect(student.memory.total).toBe(held)
   })

@@ -1,5 +1,6 @@
 // The product of a token and weights in blocks of 32 columns, 4 rows per invocation. A kernel that links this has BLOCK_WORDS, the
-// words of a block of a row, and block(i, b): block b of x times that of four rows which begins at weight[i].
+// words of a block of a row; codes_of(b), those of block b of x; and block(i, b, first, second), what these in two halves give with the
+// block of four rows that begins at weight[i].
 // A token's activations x [1, C] in int8, rounded by each workgroup for itself, in C / 32 = BLOCKS blocks of 32 columns:
 //   code = round(x / scale),   scale = max |x| / 127 of the block
 // Once, for all of them: what lives from one barrier to the next is kept in memory by software adapters.
@@ -8,6 +9,7 @@ override GATED: bool = false;
 override SILU: bool = false;
 override BLOCKS: u32 = 1;
 override CODES: u32 = 2; // twice BLOCKS
+const QUADS = 8u; // four rows each, of which the words lie next to one another: src/kernels/tensor.ts says more
 struct Params { first_row: u32, rows: u32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> weight: array<vec4<u32>>; // of four rows
@@ -51,17 +53,26 @@ fn round_blocks(lane: u32, lanes: u32) {
   workgroupBarrier();
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let row = id.x * 4u;
-  let start = min(id.x, (params.rows - 1u) / 4u) * BLOCKS * BLOCK_WORDS; // past the edge the last rows; not stored
-  let other = start + params.rows / 4u * BLOCKS * BLOCK_WORDS;
+// Where four rows begin: those of a group of QUADS times four lie together.
+fn quad_at(quad: u32) -> u32 { return (quad - quad % QUADS) * (BLOCKS * BLOCK_WORDS) + quad % QUADS; }
+
+// To be called by all lanes of a workgroup, quad being which four rows are theirs.
+fn four_rows(quad: u32, lane: u32) {
+  let row = quad * 4u;
+  let kept = min(quad, (params.rows - 1u) / 4u); // past the edge the last rows; not stored
+  var at = quad_at(kept);
+  var other = quad_at(kept + params.rows / 4u);
   var values = vec4<f32>(0.0);
   var up = vec4<f32>(0.0);
   round_blocks(lane, WORKGROUP);
   for (var b = 0u; b < BLOCKS; b++) {
-    values += block(start + b * BLOCK_WORDS, b);
-    if (GATED) { up += block(other + b * BLOCK_WORDS, b); }
+    let c = codes_of(b);
+    values += block(at, b, c[0], c[1]);
+    at += BLOCK_WORDS * QUADS;
+    if (GATED) {
+      up += block(other, b, c[0], c[1]);
+      other += BLOCK_WORDS * QUADS;
+    }
   }
   if (GATED) {
     if (SILU) { values = silu(values) * up; } else { values = gelu(values) * up; }

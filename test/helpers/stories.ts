@@ -1,7 +1,17 @@
 import { readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { pathFolder } from "../../src/platform/node_files.ts"
 import { createTokenizer, type Tokenizer } from "../../src/tokenizer/tokenizer.ts"
 
 const WORDS = "Lily Tom dog cat river found a big red ball and was happy because the little bird sang to mom".split(" ")
+
+/** Storyteller, as a folder. */
+export const STORYTELLER = pathFolder(fileURLToPath(new URL("../../weights/storyteller", import.meta.url)))
+
+/** Texts that are all alike: a few steps are enough to learn something of them. */
+export const STORIES = Array.from({ length: 24 }, (_, i) => ({
+  text: `Once there was a ${["cat", "dog", "bird", "fox"][i % 4]} who liked to ${["run", "sing", "sleep"][i % 3]}. The end.`,
+}))
 
 /** Short texts, all different, of 3 to 42 words. */
 export function stories(count: number): { text: string }[] {
