@@ -1,7 +1,9 @@
 // Other runtimes on the same weights, prompts and adapter: appends a row to bench/results and writes the table and the
 // chart of docs/performance.md from the last row of each adapter. Usage:
 //   npm run bench:peers -- [--device auto|gpu|lavapipe|swiftshader] [--peers gemlet,llama.cpp/q4_0] [--prompts 32,512]
-//                          [--tokens 16] [--rounds 3] [--patience 600] [--results FILE] [--docs FOLDER] [--report-only]
+//                          [--tokens 16] [--rounds 3] [--patience 600] [--minutes M] [--results FILE] [--docs FOLDER] [--report-only]
+// One round of all that take part, unattended, within 25 minutes:
+//   npm run bench:peers -- --rounds 1 --tokens 8 --minutes 25
 import { appendFile, mkdir, readFile, writeFile } from "node:fs/promises"
 import { cpus, loadavg } from "node:os"
 import { dirname, join } from "node:path"
@@ -28,6 +30,7 @@ const { values } = parseArgs({
     tokens: { type: "string", default: "16" },
     rounds: { type: "string", default: "3" },
     patience: { type: "string", default: "600" },
+    minutes: { type: "string" },
     results: { type: "string", default: here("results/peers.jsonl") },
     docs: { type: "string", default: here("../docs") },
     "report-only": { type: "boolean", default: false },
@@ -50,12 +53,13 @@ async function run(): Promise<Row> {
   if (longest > CONTEXT)
     throw new RangeError(`--prompts: tokens are ${longest} with --tokens, expected ${CONTEXT} at most`)
   const patienceMs = 1000 * whole("patience", values.patience, 1)
+  const msInAll = values.minutes === undefined ? Number.POSITIVE_INFINITY : 60_000 * whole("minutes", values.minutes, 1)
   installPeers()
   const loadAverage = loadavg()[0]!
   const gpu = await Device.open(await findNodeAdapter(values.device as DeviceKind))
   const { description: device, software } = gpu
   gpu.dispose()
-  const plan = { entries, device: values.device, prompts, tokens, rounds, patienceMs, commit: commit() }
+  const plan = { entries, device: values.device, prompts, tokens, rounds, patienceMs, msInAll, commit: commit() }
   const peers = await measure({ ...plan, log: (line) => console.error(line) })
   return {
     commit: plan.commit,

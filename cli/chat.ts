@@ -2,6 +2,7 @@ import { createInterface } from "node:readline"
 import type { Command } from "commander"
 import { type Generation, GpuError, type LanguageModel, type Message } from "../src/index.ts"
 import { readMessages, visibleMessages, writeMessages } from "./conversation.ts"
+import { addDraftOptions, checkDraft, type DraftFlags, draftOptions, loadDraft } from "./draft.ts"
 import { describeError, EXIT, isAbort } from "./errors.ts"
 import { interruptible } from "./interrupt.ts"
 import { type LoadedModel, loadModel } from "./model.ts"
@@ -16,7 +17,7 @@ import {
 } from "./options.ts"
 import { answerJson, note, printAnswer, printJson, statLine } from "./output.ts"
 
-interface Flags extends ModelFlags, SamplingFlags {
+interface Flags extends ModelFlags, SamplingFlags, DraftFlags {
   readonly system?: string
   readonly messages?: string
   readonly stats?: boolean
@@ -43,7 +44,7 @@ export function define(command: Command): void {
   command
     .option("--system <text>", "instructions before the conversation")
     .option("--messages <file>", "begin with a conversation from a file; a last message of the user is answered")
-  addSamplingOptions(addPrefixCacheOption(addModelOptions(command)))
+  addSamplingOptions(addDraftOptions(addPrefixCacheOption(addModelOptions(command))))
   addJsonOption(command, "print one object at the end: the messages and the last answer")
     .option("--stats", "print tokens per second on stderr after each answer")
     .addHelpText("after", EXAMPLES)
@@ -51,13 +52,15 @@ export function define(command: Command): void {
 }
 
 async function chat(flags: Flags): Promise<void> {
+  checkDraft(flags)
   const given = flags.messages === undefined ? [] : await readMessages(flags.messages)
   if (flags.json && flags.messages === undefined && process.stdin.isTTY) {
     throw new RangeError("--json: stdin is a terminal, expected --messages or one message per line on stdin")
   }
   const loaded = await interruptible((signal) => loadModel(flags, signal))
   await using lm = loaded.lm
-  const session = new Session(loaded, flags, given)
+  await using draft = await interruptible((signal) => loadDraft(lm, flags, signal))
+  const session = new Session(loaded, draft, flags, given)
   expectTemplate(lm, session.beginning)
   if (flags.json) await printConversation(session, flags)
   else await converse(session)
@@ -159,11 +162,13 @@ class Session {
   readonly beginning: readonly Message[]
   messages: Message[]
   readonly #loaded: LoadedModel
+  readonly #draft: LanguageModel | undefined
   readonly #flags: Flags
   #last: { generation: Generation; firstTokenMs: number | undefined } | undefined
 
-  constructor(loaded: LoadedModel, flags: Flags, given: readonly Message[]) {
+  constructor(loaded: LoadedModel, draft: LanguageModel | undefined, flags: Flags, given: readonly Message[]) {
     this.#loaded = loaded
+    this.#draft = draft
     this.#flags = flags
     this.beginning = flags.system === undefined ? [] : [{ role: "system", content: flags.system }]
     this.messages = this.#start(given)
@@ -196,7 +201,12 @@ class Session {
     try {
       const { messages, room } = visibleMessages(lm, this.messages, overflow)
       const limit = overflow === "shift" ? maxTokens : Math.min(maxTokens ?? room, room)
-      generation = lm.generate(messages, { ...options, maxTokens: limit, signal })
+      generation = lm.generate(messages, {
+        ...options,
+        ...draftOptions(this.#flags, this.#draft),
+        maxTokens: limit,
+        signal,
+      })
       const began = performance.now()
       for await (const { text } of generation) {
         firstTokenMs ??= performance.now() - began

@@ -1,5 +1,7 @@
 import type { Command } from "commander"
 import type { GenerationOptions, Piece, Tokenizer, TokenLogProbability } from "../src/index.ts"
+import { addDraftOptions, checkDraft, type DraftFlags, draftOptions, loadDraft } from "./draft.ts"
+import { addPromptsOptions, checkPrompts, generatePrompts, type PromptsFlags } from "./generate_prompts.ts"
 import { readInput, readTextFile } from "./input.ts"
 import { interruptible } from "./interrupt.ts"
 import { logprobsJson, logprobsTable } from "./logprobs.ts"
@@ -17,7 +19,7 @@ import {
 } from "./options.ts"
 import { answerJson, note, printAnswer, printJson, statLine } from "./output.ts"
 
-interface Flags extends ModelFlags, SamplingFlags {
+interface Flags extends ModelFlags, SamplingFlags, DraftFlags, PromptsFlags {
   readonly ids?: number[]
   readonly schema?: string
   readonly logprobs?: number
@@ -34,14 +36,16 @@ Examples:
   gemlet generate "Lily is" --schema person.json --seed 7
   gemlet generate "The sea is" --logprobs 3 -n 8
   gemlet generate --adapter path/to/adapter "Once upon a time"
-  gemlet generate --model path/to/checkpoint --ids 2,513,528,351 --json`
+  gemlet generate --model path/to/checkpoint --ids 2,513,528,351 --json
+  gemlet generate --prompts prompts.txt --parallel 8 > answers.jsonl`
 
 export function define(command: Command): void {
   command
     .description("Continues a text. What the model writes goes to stdout as it comes.")
     .argument("[prompt]", "the text to continue; - or nothing reads it from stdin")
     .option("--ids <ids>", "token ids instead of a text, such as 2,513,528", parseIds)
-  addSamplingOptions(addPrefixCacheOption(addModelOptions(command)))
+  addPromptsOptions(command)
+  addSamplingOptions(addDraftOptions(addPrefixCacheOption(addModelOptions(command))))
     .option("--schema <file>", "answer with JSON of this JSON schema; a file of true: with any object")
     .option(
       "--logprobs <n>",
@@ -56,12 +60,17 @@ export function define(command: Command): void {
 }
 
 async function generate(text: string | undefined, flags: Flags): Promise<void> {
-  const prompt = await readInput("prompt", { text, ids: flags.ids })
+  checkDraft(flags)
+  checkPrompts(text, flags)
   const schema = flags.schema === undefined ? undefined : await readSchema(flags.schema)
+  const asked = { ...generationOptions(flags), schema, logprobs: flags.logprobs }
+  if (flags.prompts !== undefined) return generatePrompts(flags.prompts, flags, asked)
+  const prompt = await readInput("prompt", { text, ids: flags.ids })
   await interruptible(async (signal) => {
     const loaded = await loadModel(flags, signal)
     await using lm = loaded.lm
-    const generation = lm.generate(prompt, { ...generationOptions(flags), schema, logprobs: flags.logprobs, signal })
+    await using draft = await loadDraft(lm, flags, signal)
+    const generation = lm.generate(prompt, { ...asked, ...draftOptions(flags, draft), signal })
     const print = flags.json ? () => {} : printer(lm.tokenizer !== undefined)
     if (flags.echo) print(asPiece(prompt, lm.tokenizer))
     const began = performance.now()

@@ -38,7 +38,7 @@ export async function readTextFile(path: string): Promise<string> {
   }
 }
 
-async function readStdin(): Promise<string> {
+export async function readStdin(): Promise<string> {
   const chunks: Buffer[] = []
   for await (const chunk of process.stdin) chunks.push(chunk)
   return decode("stdin", Buffer.concat(chunks))

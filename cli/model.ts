@@ -26,20 +26,22 @@ export function openModel(flags: CheckpointFlags, signal: AbortSignal): Promise<
   )
 }
 
-/** What training wants of a model beyond its flags. */
+/** What commands want of a model beyond its flags. */
 export interface LoadDetails {
   /** What to load instead of `--model`. */
   readonly location?: ModelLocation
   readonly dtype?: LoadOptions["dtype"]
   /** A model to share the device with. */
   readonly beside?: LanguageModel | undefined
+  /** Answers that are to be underway at once. */
+  readonly sequences?: number
 }
 
 /** Loads the model that the flags name with its adapters, and says so if the CPU has to compute unasked. */
 export async function loadModel(
   flags: ModelFlags,
   signal: AbortSignal,
-  { location = flags.model, dtype = flags.dtype, beside }: LoadDetails = {},
+  { location = flags.model, dtype = flags.dtype, beside, sequences }: LoadDetails = {},
 ): Promise<LoadedModel> {
   const {
     revision,
@@ -58,6 +60,7 @@ export async function loadModel(
     device,
     context,
     chunk,
+    sequences,
     dtype,
     cacheDtype,
     actQuant,

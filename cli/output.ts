@@ -1,4 +1,4 @@
-import type { Generation } from "../src/index.ts"
+import type { Generation, Timings } from "../src/index.ts"
 import type { LoadedModel } from "./model.ts"
 
 /** Columns side by side, two spaces between; those named in `right` are aligned to the right, as numbers are. */
@@ -68,6 +68,8 @@ export function answerJson({ lm, name, adapters, loadMs }: LoadedModel, generati
     tokens: generation.tokens,
     promptTokens: timings.promptTokens,
     reusedTokens: timings.reusedTokens,
+    draftedTokens: timings.draftedTokens,
+    acceptedTokens: timings.acceptedTokens,
     finishReason: generation.finishReason,
     seed,
     sampling,
@@ -90,7 +92,12 @@ export function statLine({ timings, finishReason, sampling }: Generation): strin
   return [
     `${timings.tokens} tokens at ${timings.decodeTokensPerSecond.toFixed(1)} per second`,
     `prompt of ${timings.promptTokens}${known} in ${timings.prefillMs.toFixed(0)} ms`,
+    ...draftLine(timings),
     `ended by ${finishReason ?? "Ctrl-C"}`,
     `seed ${sampling.seed}`,
   ].join(", ")
+}
+
+function draftLine({ draftedTokens: drafted, acceptedTokens: accepted }: Timings): string[] {
+  return drafted > 0 ? [`${accepted} of ${drafted} drafted tokens accepted`] : []
 }

@@ -23,6 +23,7 @@ interface Flags extends ModelFlags {
   readonly port: number
   readonly apiKey?: string
   readonly alias?: string
+  readonly parallel: number
   readonly maxQueue: number
   readonly maxBody: number
   readonly timeout: number
@@ -58,6 +59,12 @@ export function define(command: Command): void {
     .option("--host <address>", "the address to listen on; 127.0.0.1 is reached by this machine only", "127.0.0.1")
     .option("-p, --port <n>", "the port; 0 takes a free one", whole("--port", 0, 65535), 8080)
     .addOption(new Option("--api-key <key>", "a key that requests must bring").env("GEMLET_API_KEY"))
+    .option(
+      "--parallel <n>",
+      "answers that are given at once; each has a cache of the context",
+      whole("--parallel", 1, 64),
+      4,
+    )
     .option("--max-queue <n>", "answers that may wait; one more gets status 429", whole("--max-queue", 0), 256)
     .option("--max-body <bytes>", "the largest request", whole("--max-body", 1), 2 ** 20)
     .option("--timeout <seconds>", "the longest that a request may take", whole("--timeout", 1, 86_400), 600)
@@ -78,7 +85,8 @@ async function serve(model: string | undefined, flags: Flags): Promise<void> {
   const adapters = (flags.adapter ?? []).map(readAdapterFlag)
   await expectFree(flags)
   await interruptible(async (signal) => {
-    const loaded = await loadModel({ ...flags, model: model ?? flags.model, adapter: [] }, signal)
+    const location = { ...flags, model: model ?? flags.model, adapter: [] }
+    const loaded = await loadModel(location, signal, { sequences: flags.parallel })
     await using lm = loaded.lm
     await loadAdapters(lm, adapters, signal)
     const options = serverOptions(flags, flags.alias ?? loaded.name)
@@ -138,7 +146,8 @@ function announce(
 ): void {
   const names = adapters.map((each) => each.name)
   if (json) {
-    printJsonLine({ url, host, port, model: name, id, adapters: names, device: lm.device.description })
+    const { description: device } = lm.device
+    printJsonLine({ url, host, port, model: name, id, adapters: names, device, parallel: lm.sequences })
     return
   }
   const chat = lm.tokenizer?.hasChatTemplate
@@ -149,7 +158,8 @@ function announce(
     `-d ${shellWord(JSON.stringify(body))}`,
   ]
   process.stdout.write(`${[id, ...names].join(", ")} at ${url}/v1\n  ${example.join(" ")}\n`)
-  note(`${lm.device.description}, context of ${lm.context} tokens. Ctrl-C stops the server.`)
+  const answers = lm.sequences === 1 ? "one answer" : `${lm.sequences} answers`
+  note(`${lm.device.description}, ${answers} at a time, context of ${lm.context} tokens. Ctrl-C stops the server.`)
   const local = /^(localhost|127\.|::1$)/.test(host)
   if (!local && apiKey === undefined) note(`${host} may be reached by other machines, and there is no --api-key`)
 }

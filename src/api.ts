@@ -56,6 +56,7 @@ export type { LayerConfig, TransformerConfig } from "./model/transformer_config.
 export { WEIGHT_PRECISIONS, type WeightPrecision } from "./model/upload.ts"
 export { DEVICE_KINDS, type DeviceKind } from "./platform/platform.ts"
 export type { Quantization } from "./quantize.ts"
+export { answerSeed } from "./seeds.ts"
 export type { AdapterOptions, GradientOptions, LanguageModel, Prompt, Score } from "./session.ts"
 export type { Message } from "./tokenizer/chat.ts"
 export { createTokenizer, type Tokenizer } from "./tokenizer/tokenizer.ts"

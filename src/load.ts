@@ -239,7 +239,8 @@ async function openDevice(platform: Platform, { beside, device, limits, signal }
 
 /**
  * What `load` will hold on the GPU, known from a checkpoint's headers: weights in their stored types, keys and values of
- * the context. The scratch memory of a step comes on top.
+ * the context. The scratch memory of a step comes on top, and copies of ring caches to go back to (docs/prefix.md), which take as
+ * much as the cache at most, or 64 MiB.
  *
  * @throws {RangeError} for a context beyond the model's limit
  */

@@ -113,6 +113,11 @@ export class LanguageModel {
     return this.#model.context
   }
 
+  /** How many generations can be underway at once, each with a cache of `context` positions; one more waits for a place. */
+  get sequences(): number {
+    return this.#model.sequences.length
+  }
+
   /** The adapter, for people, and whether it computes on the CPU. */
   get device(): { readonly description: string; readonly software: boolean } {
     const { description, software } = this.#model.device

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs"
-import { afterEach, describe, expect, test } from "vitest"
-import { cacheBytes, type LanguageModel, type LoadOptions, load } from "../src/index.ts"
+import { describe, expect, test } from "vitest"
+import { cacheBytes, type LanguageModel, type LoadOptions } from "../src/index.ts"
 import { expectClose } from "./helpers/compare.ts"
-import { testDeviceKind } from "./helpers/device.ts"
 import { fixture, golden } from "./helpers/golden.ts"
+import { modelsOnOneDevice } from "./helpers/training.ts"
 
 const FOLDER = "goldens/tiny-hgrnbit"
 const expected = golden(FOLDER)
@@ -13,11 +13,11 @@ const { random, train } = JSON.parse(readFileSync(fixture(`${FOLDER}/golden.json
 }
 
 describe("hgrn_bit", () => {
+  const openModel = modelsOnOneDevice()
   let lm: LanguageModel
-  afterEach(() => lm?.dispose())
 
   const open = async (options: LoadOptions = {}) => {
-    lm = await load(fixture(FOLDER), { device: testDeviceKind(), context: 128, chunk: 32, ...options })
+    lm = await openModel(fixture(FOLDER), { context: 128, chunk: 32, ...options })
     return lm
   }
 
@@ -95,7 +95,6 @@ describe("hgrn_bit", () => {
     for (const chunk of [1, 7, 32, 33, 64]) {
       await open({ chunk })
       expectClose((await lm.logits(ids)).data, data, { absolute: tolerance }, { what: `chunks of ${chunk}` })
-      await lm.dispose()
     }
   })
 
@@ -104,7 +103,6 @@ describe("hgrn_bit", () => {
       await open({ context })
       expect(lm.memory.cache).toBe(4 * 64 * 4)
       expect(cacheBytes(lm.config, context, { chunk: 32, bytesPerElement: 4 })).toBe(lm.memory.cache)
-      await lm.dispose()
     }
   })
 
@@ -118,7 +116,6 @@ describe("hgrn_bit", () => {
   test("weights kept in f32 compute what packed ones do, to the bit", async () => {
     const ids = expected.prompts[3]!.ids
     const packed = await (await open()).logits(ids)
-    await lm.dispose()
     expect((await (await open({ dtype: "f32" })).logits(ids)).data).toEqual(packed.data)
   })
 

@@ -12,7 +12,10 @@ export interface Plan {
   readonly prompts: readonly number[]
   readonly tokens: number
   readonly rounds: number
+  /** The most that one answer may take. */
   readonly patienceMs: number
+  /** The most that everything may take. */
+  readonly msInAll: number
   /** What gemlet is called. */
   readonly commit: string
   readonly log: (line: string) => void
@@ -26,14 +29,25 @@ class Contestant {
   device: string | undefined
   loadMs: number | undefined
   error: string | undefined
+  /** What it has yet to do, to be set up being the first. */
+  turns: number
+  /** When its turn ends at the latest. */
+  until = 0
 
-  constructor(entry: Entry) {
+  constructor(entry: Entry, turns: number) {
     this.entry = entry
+    this.turns = turns
+  }
+
+  /** How long the next answer may take. */
+  patience({ patienceMs }: Plan): number {
+    return Math.min(patienceMs, Math.max(0, this.until - performance.now()))
   }
 
   /** Goes on with what is asked unless something failed before. */
-  async attempt(what: string, work: (process: PeerProcess) => Promise<void>): Promise<void> {
+  async attempt(what: string, plan: Plan, work: (process: PeerProcess) => Promise<void>): Promise<void> {
     if (this.error !== undefined || !this.process) return
+    this.process.patienceMs = this.patience(plan)
     try {
       await work(this.process)
     } catch (error) {
@@ -57,6 +71,9 @@ function promptOf(length: number, round: number): number[] {
   return [2, ...Array.from({ length: length - 1 }, (_, i) => 7 + ((start + i * 7919) % (V - 7)))]
 }
 
+/** How many equal shares of the time that is left a turn may take: most need less than one. */
+const SHARES = 4
+
 /** The warm-up's round. */
 const WARM_UP = 0
 
@@ -65,12 +82,20 @@ const WARM_UP = 0
  * moves on with every round, so that what else the machine does meets all.
  */
 export async function measure(plan: Plan): Promise<PeerResult[]> {
-  const all = plan.entries.map((entry) => new Contestant(entry))
+  const all = plan.entries.map((entry) => new Contestant(entry, 1 + plan.rounds))
+  const end = performance.now() + plan.msInAll
+  const turn = async (contestant: Contestant, work: () => Promise<void>) => {
+    const turns = all.reduce((sum, { turns }) => sum + turns, 0)
+    const left = end - performance.now()
+    contestant.until = performance.now() + Math.min(left, (SHARES * left) / turns)
+    await work()
+    contestant.turns = contestant.error === undefined ? contestant.turns - 1 : 0
+  }
   try {
-    for (const contestant of all) await setUp(contestant, plan)
+    for (const contestant of all) await turn(contestant, () => setUp(contestant, plan))
     for (let round = 1; round <= plan.rounds; round++) {
       const order = all.map((_, i) => all[(i + round) % all.length]!)
-      for (const contestant of order) await takeTurn(contestant, plan, round)
+      for (const contestant of order) await turn(contestant, () => takeTurn(contestant, plan, round))
     }
   } finally {
     for (const { process } of all) await process?.stop()
@@ -79,33 +104,35 @@ export async function measure(plan: Plan): Promise<PeerResult[]> {
   return all.map((contestant) => resultOf(contestant, plan, contestant === reference ? undefined : reference))
 }
 
-async function setUp(contestant: Contestant, { device, prompts, patienceMs, log }: Plan): Promise<void> {
+async function setUp(contestant: Contestant, plan: Plan): Promise<void> {
   const { entry } = contestant
+  const { device, prompts, log } = plan
   log(`${nameOf(entry)}: loads and warms up`)
   try {
-    contestant.process = await PeerProcess.start(entry, device, patienceMs)
+    contestant.process = await PeerProcess.start(entry, device, contestant.patience(plan))
   } catch (error) {
     await contestant.fail("start", error)
   }
-  await contestant.attempt("prepare", async (process) => {
+  await contestant.attempt("prepare", plan, async (process) => {
     await process.prepare()
   })
-  await contestant.attempt("load", async (process) => {
+  await contestant.attempt("load", plan, async (process) => {
     const { ms, device } = await process.load()
     contestant.loadMs = ms
     contestant.device = device
   })
   for (const length of prompts) {
-    await contestant.attempt(`warm-up, ${length} tokens`, async (process) => {
+    await contestant.attempt(`warm-up, ${length} tokens`, plan, async (process) => {
       await process.generate(promptOf(length, WARM_UP), 2)
     })
   }
   if (contestant.error) log(`${nameOf(entry)}: ${contestant.error}`)
 }
 
-async function takeTurn(contestant: Contestant, { prompts, tokens, log }: Plan, round: number): Promise<void> {
+async function takeTurn(contestant: Contestant, plan: Plan, round: number): Promise<void> {
+  const { prompts, tokens, log } = plan
   for (const length of prompts) {
-    await contestant.attempt(`round ${round}, ${length} tokens`, async (process) => {
+    await contestant.attempt(`round ${round}, ${length} tokens`, plan, async (process) => {
       // The first token is the prompt's.
       const generation = await process.generate(promptOf(length, round), tokens + 1)
       contestant.samples.set(length, [...(contestant.samples.get(length) ?? []), generation])

@@ -11,13 +11,14 @@ const TAIL = 2000
 export class PeerProcess {
   readonly entry: Entry
   readonly #child: ChildProcess
-  readonly #patienceMs: number
+  /** How long an answer may take before it counts as none. */
+  patienceMs: number
   #output = ""
 
   private constructor(entry: Entry, child: ChildProcess, patienceMs: number) {
     this.entry = entry
     this.#child = child
-    this.#patienceMs = patienceMs
+    this.patienceMs = patienceMs
     for (const stream of [child.stdout!, child.stderr!]) {
       stream.setEncoding("utf8")
       stream.on("data", (text: string) => {
@@ -26,7 +27,6 @@ export class PeerProcess {
     }
   }
 
-  /** @param patienceMs how long an answer may take before it counts as none */
   static async start(entry: Entry, device: string, patienceMs: number): Promise<PeerProcess> {
     const path = fileURLToPath(new URL("child.ts", import.meta.url))
     const child = fork(path, [entry.module, entry.dtype, entry.computesOn === "WebGPU" ? device : "cpu"], {
@@ -88,10 +88,11 @@ export class PeerProcess {
         settled()
         reject(new Error(this.#epitaph()))
       }
+      const patienceMs = this.patienceMs
       const timer = setTimeout(() => {
         settled()
-        reject(new Error(`no answer in ${this.#patienceMs / 1000} s`))
-      }, this.#patienceMs)
+        reject(new Error(`no answer in ${(patienceMs / 1000).toFixed(0)} s`))
+      }, patienceMs)
       this.#child.on("message", onMessage)
       this.#child.on("exit", onExit)
     })

@@ -1,6 +1,6 @@
 import { type Activation, gluHalves } from "./glu.ts"
 import { linear } from "./linear.ts"
-import { FEW, gatedVector } from "./linear_vector.ts"
+import { fewTokens, gatedVector } from "./linear_vector.ts"
 import type { Run } from "./run.ts"
 import { expectShape, rows } from "./shape.ts"
 import { sharesFew } from "./subgroups.ts"
@@ -21,7 +21,7 @@ export function gatedLinear(run: Run, x: Tensor, weight: Matrix, activation: Act
   expectShape("gatedLinear", "weight", weight, [N, C])
   if (x.dtype !== "f32") throw new TypeError(`gatedLinear: x is ${x.dtype}, expected f32`)
   if (N % 8 !== 0) throw new RangeError(`gatedLinear: weight has ${N} rows, expected a multiple of 8`)
-  const apart = T > FEW || (T > 1 && sharesFew(run)) || run.tape || weight.parts.length > 1
+  const apart = T > fewTokens(run.device) || (T > 1 && sharesFew(run)) || run.tape || weight.parts.length > 1
   if (apart) return gluHalves(run, linear(run, x, weight), activation)
   const y = run.empty([T, N / 2])
   gatedVector(run, x, weight.parts[0]!.tensor, y, activation)

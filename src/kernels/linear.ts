@@ -1,7 +1,7 @@
 import { dequantize } from "./dequantize.ts"
 import { linearTernary, linearTernaryEach } from "./linear_ternary.ts"
 import { linearSubgroup, linearTiled } from "./linear_tiled.ts"
-import { FEW, linearVector, type Product } from "./linear_vector.ts"
+import { fewTokens, linearVector, type Product } from "./linear_vector.ts"
 import type { Run } from "./run.ts"
 import {
   linear_backward_input,
@@ -10,7 +10,7 @@ import {
   linear_backward_weight_subgroup,
 } from "./shaders.ts"
 import { expectShape, rows } from "./shape.ts"
-import { sharesFew, sharesLoads } from "./subgroups.ts"
+import { FEW, sharesFew, sharesLoads } from "./subgroups.ts"
 import type { Matrix, Tensor } from "./tensor.ts"
 
 /**
@@ -42,9 +42,9 @@ export function linear(run: Run, x: Tensor, weight: Matrix): Tensor {
 function record(run: Run, product: Product): void {
   const T = product.x.shape[0]!
   if (product.x.dtype === "int8") linearTernary(run, product)
-  else if (T > FEW) linearTiled(run, product)
-  else if (T > 1 && sharesFew(run)) linearSubgroup(run, product)
-  else linearVector(run, product)
+  else if (T > 1 && T <= FEW && sharesFew(run)) linearSubgroup(run, product)
+  else if (T <= fewTokens(run.device)) linearVector(run, product)
+  else linearTiled(run, product)
 }
 
 /**

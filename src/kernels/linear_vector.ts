@@ -9,11 +9,8 @@ import {
   linear_vector_q8,
   linear_vector_q8_subgroup,
 } from "./shaders.ts"
-import { sharesFew } from "./subgroups.ts"
+import { FEW, sharesFew } from "./subgroups.ts"
 import type { Tensor } from "./tensor.ts"
-
-/** Tokens that are few: each weight is read once for all of them. */
-export const FEW = 8
 
 /** Rows from which workgroups of 64 invocations are enough of them for several cores. */
 const MANY_ROWS = 2048
@@ -31,7 +28,7 @@ export interface Product {
 }
 
 /**
- * Records the product of FEW tokens or fewer, in f32, and a part of a matrix. Weights of four and eight bits meet a single token in
+ * Records the product of few tokens, in f32, and a part of a matrix. Weights of four and eight bits meet a single token in
  * eight, rounded in blocks of 32 columns; unless a tape records, or x is too long for a workgroup's memory: then they meet it as it
  * is.
  */
@@ -48,7 +45,7 @@ export function linearVector(run: Run, { x, weight, y, firstRow: first_row, rows
 }
 
 /**
- * Records `y = act(gate x) * (up x)` for FEW tokens or fewer, the rows of gate and of up lying behind one another in one weight, in
+ * Records `y = act(gate x) * (up x)` for few tokens, the rows of gate and of up lying behind one another in one weight, in
  * one dispatch.
  *
  * @param weight `[2F, C]`, F a multiple of 4
@@ -65,6 +62,11 @@ export function gatedVector(run: Run, x: Tensor, weight: Tensor, y: Tensor, acti
     const params = { T, C4: C / 4, N: rows, first_row: 0, rows }
     run.dispatch(linear_vector, { x, weight, y }, params, [groups], { ...constants, ...gated, TOKENS: tokensOf(T) })
   }
+}
+
+/** The most tokens for linear_vector: a CPU has no registers for more than 4, and tiles, which compile sooner, are as good. */
+export function fewTokens({ tuning }: Device): number {
+  return tuning.split > 1 ? FEW : 4
 }
 
 /** Whether a workgroup can hold a token of C columns in eight bits. */

@@ -18,9 +18,12 @@ export function sharesLoads(
   return device.alwaysSubgroups || (device.tuning[kind] === "subgroup" && multiplications >= WORTHWHILE)
 }
 
+/** The most tokens that are few for a product. */
+export const FEW = 8
+
 /**
- * Whether a product of few tokens, but more than one, shares loads too: where rows are streamed by one invocation each, loads are
- * what costs. Of any size, as small tiles compile as fast as other kernels.
+ * Whether products of few tokens share loads too: where rows are streamed by one invocation each, loads are what costs. Of any size,
+ * as small tiles compile as fast as other kernels.
  */
 export function sharesFew({ device }: Run): boolean {
   if (!device.subgroups) return false

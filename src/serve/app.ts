@@ -2,11 +2,12 @@ import { createHash } from "node:crypto"
 import { Hono, type MiddlewareHandler } from "hono"
 import { cors } from "hono/cors"
 import type { LanguageModel } from "../api.ts"
+import { answers } from "./answers.ts"
 import { bearerCheck } from "./auth.ts"
 import { readBody } from "./body.ts"
 import { readChat } from "./chat.ts"
 import { readCompletions } from "./completions.ts"
-import { answers, Engine, Tally } from "./engine.ts"
+import { Engine } from "./engine.ts"
 import { ApiError, asApiError } from "./errors.ts"
 import { type Exchange, gather, type Served } from "./exchange.ts"
 import type { Body } from "./fields.ts"
@@ -16,6 +17,7 @@ import { type ServeOptions, withDefaults } from "./options.ts"
 import { PromptLimits } from "./prompts.ts"
 import { Queue } from "./queue.ts"
 import { eventStream } from "./sse.ts"
+import { Tally } from "./tally.ts"
 import { Visit } from "./visit.ts"
 
 /** OpenAI's API over a model, without a socket: requests in, responses out. */
@@ -50,7 +52,7 @@ export function serveApp(lm: LanguageModel, given: ServeOptions = {}): ServeApp 
     limits: new PromptLimits(lm),
     fingerprint: fingerprintOf(lm, id),
   }
-  const queue = new Queue(options.maxQueue)
+  const queue = new Queue(options.maxQueue, lm.sequences)
   const engine = new Engine(lm, queue)
   const visits = new Set<Visit>()
   let closing = false
@@ -80,7 +82,8 @@ export function serveApp(lm: LanguageModel, given: ServeOptions = {}): ServeApp 
   })
   app.get("/health", (c) => {
     if (engine.failure) throw unavailable(`model: ${engine.failure.message}`, "gpu_failed")
-    return c.json({ status: "ok", model: id, running: queue.running, waiting: queue.waiting })
+    const { running, waiting, room } = queue
+    return c.json({ status: "ok", model: id, running, waiting, room })
   })
   if (apiKey !== undefined) {
     const check = bearerCheck(apiKey)

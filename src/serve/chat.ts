@@ -1,11 +1,13 @@
 import type { GenerationOptions } from "../api.ts"
-import type { AnswerEvent, Ask, Tally } from "./engine.ts"
+import type { AnswerEvent } from "./answers.ts"
+import type { Ask } from "./engine.ts"
 import { badField } from "./errors.ts"
 import { type Answer, type Exchange, head, type Served, type TokenLogprobs } from "./exchange.ts"
 import { type Body, booleanField, wholeField } from "./fields.ts"
 import { chatLogprobs } from "./logprobs.ts"
 import { encodeMessages } from "./messages.ts"
 import { asksOf, readSettings } from "./settings.ts"
+import type { Tally } from "./tally.ts"
 
 const MOST_TOP_LOGPROBS = 20
 

@@ -1,11 +1,13 @@
 import type { GenerationOptions } from "../api.ts"
-import type { AnswerEvent, Ask, Tally } from "./engine.ts"
+import type { AnswerEvent } from "./answers.ts"
+import type { Ask } from "./engine.ts"
 import { badField, checking } from "./errors.ts"
 import { type Answer, type Exchange, head, type Served, type TokenLogprobs } from "./exchange.ts"
 import { type Body, booleanField, field, show, wholeField } from "./fields.ts"
 import { completionLogprobs, tokenText } from "./logprobs.ts"
 import { expectFew } from "./prompts.ts"
 import { asksOf, readSettings, type Settings } from "./settings.ts"
+import type { Tally } from "./tally.ts"
 
 /** As OpenAI's API has it. */
 const DEFAULT_MAX_TOKENS = 16

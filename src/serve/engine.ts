@@ -12,10 +12,22 @@ export interface Ask {
   readonly adapters: readonly string[]
 }
 
+/** An answer's place among those of its request. */
+export interface Place {
+  /** Ends the answer, when the request's life ends or nobody reads it any more. */
+  readonly signal: AbortSignal
+  /** It is not the first: it is never refused for want of room. */
+  readonly again: boolean
+  /** Called when it has its turn. */
+  readonly onTurn: () => void
+}
+
 /** How an answer ended. */
 export interface Ending {
   readonly finishReason: "stop" | "length"
-  /** Tokens of the prompt that an earlier request had left in the model's cache. */
+  /** Its request's life ended before it did. */
+  readonly cut: boolean
+  /** Tokens of the prompt that an earlier answer had left in the model's cache. */
   readonly cachedTokens: number
 }
 
@@ -23,6 +35,8 @@ export interface Ending {
 export class Engine {
   readonly #lm: LanguageModel
   readonly #queue: Queue
+  /** Settles when the adapters are as the last turn wanted them. */
+  #adapted: Promise<void> = Promise.resolve()
   /** The GPU's error after which nothing works any more. */
   failure: GpuError | undefined
 
@@ -32,114 +46,60 @@ export class Engine {
   }
 
   /**
-   * One answer, piece by piece. When the request's life ends before the answer does, what is there of it counts as an
-   * answer that was cut.
+   * One answer, piece by piece. When the request's life ends before the answer does, and there is somebody to give it to, what is
+   * there of it counts as an answer that was cut.
    *
-   * @param again it is not the first answer of its request
-   * @throws {ApiError} for what the model refuses, a full queue, or a life that ended before the first token
+   * @throws {ApiError} for what the model refuses, a full queue, or a client that left
    */
-  async *answer(ask: Ask, life: Life, again: boolean): AsyncGenerator<Piece, Ending, void> {
+  async *answer(ask: Ask, life: Life, place: Place): AsyncGenerator<Piece, Ending, void> {
     if (this.failure) throw unavailable(`model: ${this.failure.message}`, "gpu_failed")
     try {
-      return yield* this.#answer(ask, life, again)
+      return yield* this.#answer(ask, life, place)
     } catch (error) {
       if (error instanceof GpuError) this.failure = error
       throw error
     }
   }
 
-  async *#answer({ prompt, options, adapters }: Ask, life: Life, again: boolean): AsyncGenerator<Piece, Ending, void> {
-    const generation = checking(undefined, () => this.#lm.generate(prompt, { ...options, signal: life.signal }))
+  async *#answer(
+    { prompt, options, adapters }: Ask,
+    life: Life,
+    { signal, again, onTurn }: Place,
+  ): AsyncGenerator<Piece, Ending, void> {
+    const generation = checking(undefined, () => this.#lm.generate(prompt, { ...options, signal }))
     let done = () => {}
+    let cut = false
     try {
-      done = await this.#queue.turn(life.signal, again)
+      done = await this.#queue.turn(JSON.stringify(adapters.toSorted()), signal, again)
       await this.#adapt(adapters)
+      onTurn()
       yield* generation
     } catch (error) {
       if (life.ended === undefined) throw error
-      if (!life.keepsAnswer || (!again && generation.tokens.length === 0)) throw life.signal.reason
+      if (!life.keepsAnswer) throw life.signal.reason
+      cut = true
     } finally {
       done()
     }
     const { finishReason = "length", timings } = generation
-    return { finishReason: finishReason === "length" ? "length" : "stop", cachedTokens: timings.reusedTokens }
+    return { finishReason: finishReason === "length" ? "length" : "stop", cut, cachedTokens: timings.reusedTokens }
+  }
+
+  /** Has these adapters on. Turns of the same adapters may come together: the first of them sets them, the others wait for it. */
+  #adapt(names: readonly string[]): Promise<void> {
+    const adapted = this.#adapted.then(() => this.#setAdapters(names))
+    this.#adapted = adapted.catch(() => {}) // it is told to the turn that wanted them
+    return adapted
   }
 
   /** Leaves them as they are where they are right: what the model keeps of earlier requests stays good then. */
-  async #adapt(names: readonly string[]): Promise<void> {
+  async #setAdapters(names: readonly string[]): Promise<void> {
     const on = this.#lm.adapters.filter((each) => each.on).map(({ name }) => name)
     if (on.length === names.length && on.every((name) => names.includes(name))) return
     try {
       await this.#lm.setAdapters(names)
     } catch (error) {
       throw refusal("adapter", error)
-    }
-  }
-}
-
-/** A step of a request with several answers: a piece of one, or its end. */
-export type AnswerEvent =
-  | { readonly index: number; readonly piece: Piece }
-  | { readonly index: number; readonly ending: Ending }
-
-/** The answers one after another. Between two of them others have their turn. */
-export async function* answers(
-  engine: Engine,
-  asks: readonly Ask[],
-  life: Life,
-): AsyncGenerator<AnswerEvent, void, void> {
-  for (const [index, ask] of asks.entries()) {
-    const pieces = engine.answer(ask, life, index > 0)
-    try {
-      for (;;) {
-        const { done, value } = await pieces.next()
-        if (done) {
-          yield { index, ending: value }
-          break
-        }
-        yield { index, piece: value }
-      }
-    } finally {
-      await pieces.return(undefined as never) // a loop that is left here must not keep its turn
-    }
-  }
-}
-
-/** Counts of a request, over all its answers. A prompt with several answers counts once. */
-export class Tally {
-  readonly promptTokens: number
-  cachedTokens = 0
-  tokens = 0
-  readonly #asks: readonly Ask[]
-  readonly #seen = new Set<Ask["prompt"]>()
-
-  constructor(asks: readonly Ask[]) {
-    this.#asks = asks
-    this.promptTokens = [...new Set(asks.map(({ prompt }) => prompt))].reduce((sum, { length }) => sum + length, 0)
-  }
-
-  /** The same events, counted as they pass. */
-  async *counted(events: AsyncIterable<AnswerEvent>): AsyncGenerator<AnswerEvent, void, void> {
-    for await (const event of events) {
-      if ("piece" in event) this.tokens += event.piece.tokens.length
-      else this.#end(event.index, event.ending)
-      yield event
-    }
-  }
-
-  #end(index: number, { cachedTokens }: Ending): void {
-    const { prompt } = this.#asks[index]!
-    if (!this.#seen.has(prompt)) this.cachedTokens += cachedTokens
-    this.#seen.add(prompt)
-  }
-
-  /** OpenAI's `usage`. */
-  get usage() {
-    return {
-      prompt_tokens: this.promptTokens,
-      completion_tokens: this.tokens,
-      total_tokens: this.promptTokens + this.tokens,
-      prompt_tokens_details: { cached_tokens: this.cachedTokens },
     }
   }
 }

@@ -1,7 +1,9 @@
 import type { LanguageModel, Piece } from "../api.ts"
-import type { AnswerEvent, Ask, Tally } from "./engine.ts"
+import type { AnswerEvent } from "./answers.ts"
+import type { Ask } from "./engine.ts"
 import type { Models } from "./models.ts"
 import type { PromptLimits } from "./prompts.ts"
+import type { Tally } from "./tally.ts"
 
 /** A request that was read: what it asks of the model, and how what comes of that is told. */
 export interface Exchange {
@@ -45,18 +47,15 @@ export function head(prefix: string, object: string, model: string, { fingerprin
 
 /** The answers of all indices, whole. */
 export async function gather(events: AsyncIterable<AnswerEvent>): Promise<Answer[]> {
-  const answers: Answer[] = []
-  let text = ""
-  let logprobs: TokenLogprobs[number][] = []
+  const answers: { text: string; logprobs: TokenLogprobs[number][]; finishReason: string }[] = []
   for await (const event of events) {
-    if ("piece" in event) {
-      text += event.piece.text
-      logprobs.push(...(event.piece.logprobs ?? []))
-      continue
+    answers[event.index] ??= { text: "", logprobs: [], finishReason: "" }
+    const answer = answers[event.index]!
+    if ("ending" in event) answer.finishReason = event.ending.finishReason
+    else {
+      answer.text += event.piece.text
+      answer.logprobs.push(...(event.piece.logprobs ?? []))
     }
-    answers.push({ text, logprobs, finishReason: event.ending.finishReason })
-    text = ""
-    logprobs = []
   }
   return answers
 }

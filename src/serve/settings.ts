@@ -1,4 +1,4 @@
-import type { GenerationOptions, LanguageModel } from "../api.ts"
+import { answerSeed, type GenerationOptions, type LanguageModel } from "../api.ts"
 import type { Ask } from "./engine.ts"
 import { badField } from "./errors.ts"
 import { type Body, booleanField, numberField, objectField, show, stringsField, wholeField } from "./fields.ts"
@@ -7,8 +7,6 @@ import { refuseUnsupported } from "./unsupported.ts"
 /** More than anybody means; each is looked for in every piece of the answer. */
 const MOST_STOPS = 256
 const MOST_CHOICES = 8
-/** 2^32 over the golden ratio: seeds of the same request lie far apart, and differ from those of the seeds next to it. */
-const SEED_STEP = 0x9e3779b1
 
 /** What a request for answers asks, whatever its prompts are. */
 export interface Settings {
@@ -86,10 +84,7 @@ export function asksOf(
       throw badField(param, what, "context_length_exceeded")
     }
     const maxTokens = Math.min(options.maxTokens ?? room, room)
-    return { prompt, adapters, options: { ...options, maxTokens, seed: seedOf(options.seed, index) } }
+    const seed = options.seed === undefined ? undefined : answerSeed(options.seed, index)
+    return { prompt, adapters, options: { ...options, maxTokens, seed } }
   })
-}
-
-function seedOf(seed: number | undefined, index: number): number | undefined {
-  return seed === undefined ? undefined : (seed + index * SEED_STEP) % 2 ** 53
 }

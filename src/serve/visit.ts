@@ -1,6 +1,6 @@
-import type { Tally } from "./engine.ts"
 import { Life } from "./life.ts"
 import type { RequestEntry } from "./options.ts"
+import type { Tally } from "./tally.ts"
 
 /** A request from its coming to the last byte of its response. */
 export class Visit {

@@ -2,7 +2,8 @@ import type { Model } from "../model/model.ts"
 import type { Trainable } from "./trained.ts"
 
 /**
- * Every weight; decay leaves norms out, and with a decay of products their factors too.
+ * Every weight; decay leaves norms out, and with a decay of products their factors too. HGRN's lower bounds decay as any matrix
+ * does: where all are 0 the bounds rise evenly from layer to layer, and there they begin.
  *
  * @throws {TypeError} naming a weight that is not in f32
  */

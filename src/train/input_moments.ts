@@ -41,7 +41,7 @@ type Pass = readonly Input[]
  * The moments of a model's inputs over some sequences, all in memory. The head counts as a layer, by the path of the embedding
  * where that is the head, unless its weight is ternary. Adapters stay as they are.
  *
- * @throws {RangeError} where there is no token
+ * @throws {RangeError} where there is no token, or no room
  */
 export async function inputMoments(
   lm: LanguageModel,
@@ -58,7 +58,7 @@ export async function inputMoments(
  * The same, computed as they are asked for: the sequences go through the model once for as many layers as `bytes` has room for,
  * and only up to the last of them. It is cheapest to ask in the order of the weights. The model must stay as it is meanwhile.
  *
- * @throws {RangeError} where there is no token
+ * @throws {RangeError} where there is no token, or no room
  */
 export function momentsOnDemand(
   lm: LanguageModel,
@@ -83,6 +83,7 @@ class PassingMoments implements Moments {
     this.#signal = signal
     this.#count = sequences.reduce((sum, { length }) => sum + length, 0)
     if (this.#count === 0) throw new RangeError("inputMoments: sequences have 0 tokens, expected at least 1")
+    if (!(bytes >= 0)) throw new RangeError(`inputMoments: bytes is ${bytes}, expected a number from 0 on`)
     for (const pass of inPasses(inputsOf(internals(lm).model), bytes)) {
       for (const { paths } of pass) for (const path of paths) this.#passes.set(path, pass)
     }
@@ -104,12 +105,22 @@ class PassingMoments implements Moments {
   async #moment(path: string, pass: Pass): Promise<Float64Array> {
     if (this.#last?.pass !== pass) {
       this.#last = undefined // what was summed before is let go before there is more
-      this.#last = { pass, sums: sumPass(this.#lm, this.#sequences, pass, this.#signal) }
+      this.#last = { pass, sums: this.#sum(pass) }
     }
     const sum = (await this.#last.sums).get(path)!
     const moment = new Float64Array(sum)
     for (let i = 0; i < moment.length; i++) moment[i] = moment[i]! / this.#count
     return moment
+  }
+
+  async #sum(pass: Pass): Promise<Map<string, Float32Array>> {
+    const { model, acquire } = internals(this.#lm)
+    const release = await acquire()
+    try {
+      return await sumPass(model, this.#sequences, pass, this.#signal)
+    } finally {
+      release()
+    }
   }
 }
 
@@ -119,10 +130,13 @@ function inputsOf(model: Model): Input[] {
   const paths = new Map<Tensor, string[]>()
   const see = (path: string, x: Tensor) => paths.set(x, [...(paths.get(x) ?? []), path])
   const before = observe(network, (path) => (_, x) => see(path, x))
-  const hidden = forward(new Run(device), lossInputs(device, network, 1, true), 1)
-  observe(network, (path) => before.get(path))
-  const head = headPath(model)
-  if (head) see(head, hidden)
+  try {
+    const hidden = forward(new Run(device), lossInputs(device, network, 1, true), 1)
+    const head = headPath(model)
+    if (head) see(head, hidden)
+  } finally {
+    observe(network, (path) => before.get(path))
+  }
   const names = [...model.stored.keys()]
   const place = ({ paths: [path] }: Input) => names.findIndex((name) => name.startsWith(`${path}.`))
   const inputs = [...paths].map(([x, paths]) => ({ paths, C: x.shape[1]! }))
@@ -143,14 +157,12 @@ function inPasses(inputs: readonly Input[], bytes: number): Pass[] {
 
 /** Sums of `x x^T` by path, `[C, C]` each; layers of one input have one sum. */
 async function sumPass(
-  lm: LanguageModel,
+  model: Model,
   sequences: readonly (readonly number[])[],
   pass: Pass,
   signal: AbortSignal | undefined,
 ): Promise<Map<string, Float32Array>> {
-  const { model, acquire } = internals(lm)
   const { device, network } = model
-  const release = await acquire()
   const sums = pass.map(({ C }) => device.matrix("training", [C, C], "f32"))
   const inputs = lossInputs(device, network, Math.max(...sequences.map(({ length }) => length)))
   const pool = new ScratchPool(device)
@@ -176,7 +188,6 @@ async function sumPass(
     for (const sum of sums) freeVariable(device, sum)
     freeInputs(device, inputs)
     pool.dispose()
-    release()
   }
 }
 

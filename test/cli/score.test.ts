@@ -27,6 +27,14 @@ describe("score", () => {
     expect(Math.abs(loss - prompts[2].nll_mean)).toBeLessThan(1e-4)
   })
 
+  test("score --cache-dtype q8 keeps keys and values in eight bits, and the loss is near", async () => {
+    const args = ["--ids", prompts[2].ids.join(","), "--json"]
+    const { loss } = json(await score("--cache-dtype", "q8", ...args))
+    expect(Math.abs(loss - prompts[2].nll_mean)).toBeLessThan(0.02)
+    expect(loss).not.toBe(json(await score(...args)).loss)
+    expectUsageError(await score("--cache-dtype", "q4", "Once"), "gemlet score", "--cache-dtype")
+  })
+
   test("score --tokens lists every token", async () => {
     const { stdout } = await score("Once upon a time", "--tokens")
     expect(stdout).toMatch(/^position +id +log-prob +token\n +0 +2 +given +"<bos>"\n +1 +513 +-1\.768\d +"Once"$/m)

@@ -47,7 +47,7 @@ async function compile(code: string, constants: Record<string, number>): Promise
 function flavoursOf(kernel: Kernel): { name: string; source: string }[] {
   return kernel.flavours.reduce(
     (all, family) => {
-      const files = Object.entries(libs).filter(([name]) => name.startsWith(`${family}_`))
+      const files = Object.entries(libs).filter(([name]) => name.slice(0, name.lastIndexOf("_")) === family)
       return all.flatMap((one) =>
         files.map(([name, source]) => ({ name: `${one.name} ${name}`.trim(), source: `${one.source}\n${source}` })),
       )

@@ -102,7 +102,7 @@ export async function expectToGoOn(model: () => Promise<LanguageModel>, options:
 }
 
 /** Opens a model: beside the others, or on a device of its own where `device` says which. */
-export type OpenModel = (folder?: Folder, options?: LoadOptions) => Promise<LanguageModel>
+export type OpenModel = (location?: Folder | string, options?: LoadOptions) => Promise<LanguageModel>
 
 /**
  * Models on one GPU device, so that the shaders of a file's tests compile once. Each lives until its test ends.
@@ -119,8 +119,8 @@ export function modelsOnOneDevice(): OpenModel {
     for (const lm of open.splice(0)) await lm.dispose()
   })
   afterAll(() => first?.dispose())
-  return async (folder, options = {}) => {
-    const lm = await load(folder, { context: 64, ...("device" in options ? {} : { beside: first }), ...options })
+  return async (location, options = {}) => {
+    const lm = await load(location, { context: 64, ...("device" in options ? {} : { beside: first }), ...options })
     open.push(lm)
     return lm
   }

@@ -19,7 +19,7 @@ function row8(device: Device, shape: readonly number[], words: Uint32Array<Array
   return x
 }
 
-/** Rounds to odd widths, and leaves one coordinate far beyond the others, as rotated keys have them. */
+/** n heads with one coordinate far beyond the others, as keys have them. */
 function keys(n: number, D: number, seed: number): Float32Array<ArrayBuffer> {
   return uniform(n * D, seed).map((value, i) => (i % D === 3 ? 20 * value : value))
 }
@@ -162,7 +162,7 @@ describe.each(SUBGROUPS)("attend, over a cache in eight bits, subgroups $subgrou
     const y = await compute(device(), (run) => attend(run, queries, cache, cursor, attention))
     const [ks, vs] = [k, v].map((words) => decodeRow8(words, D).values)
     const expected = reference.attend(q, ks!, vs!, { H, G, D, ...attention, position: position - first })
-    expectClose(y, expected, { absolute: 2e-6 }, { what: `attend row8 D ${D}` })
+    expectClose(y, expected, { absolute: 5e-7 }, { what: `attend row8 D ${D}` })
     free(device(), cache.k, cache.v, queries, cursor)
   })
 

@@ -22,15 +22,17 @@ import {
 import { ternaryMatrix, trits } from "../helpers/ternary.ts"
 import * as reference from "../reference/gated_linear.ts"
 
-/** By workgroups of which each invocation streams its own rows, or shares them with others. */
-const VARIANTS = (["gelu_tanh", "silu"] as const).flatMap((activation) =>
-  ([1, 8, 32] as const).map((split) => ({ activation, split })),
-)
+/** By invocations that stream rows of their own, or that share them. What shares them is slow to compile where there is no GPU. */
+const VARIANTS = [
+  { activation: "gelu_tanh", split: 1, dtypes: WEIGHT_DTYPES, counts: [1, 2, 3, 8, 33] },
+  { activation: "silu", split: 1, dtypes: WEIGHT_DTYPES, counts: [1, 3] },
+  { activation: "gelu_tanh", split: 8, dtypes: ["bf16"], counts: [1, 8] },
+  { activation: "silu", split: 32, dtypes: ["bf16"], counts: [1, 3] },
+] as const
 
-describe.each(VARIANTS)("gatedLinear $activation, rows shared by $split", ({ activation, split }) => {
+describe.each(VARIANTS)("gatedLinear $activation, rows shared by $split", ({ activation, split, dtypes, counts }) => {
   const device = testDevice({ subgroups: "never", tuning: { split } })
-
-  test.each([
+  const shapes = [
     [1, 4, 4],
     [1, 12, 20],
     [1, 172, 132],
@@ -40,19 +42,25 @@ describe.each(VARIANTS)("gatedLinear $activation, rows shared by $split", ({ act
     [3, 640, 36],
     [8, 172, 132],
     [33, 172, 36],
-  ])("equals its definition for T = %i, C = %i, F = %i, weights in every type", async (T, C, F) => {
-    const x = uniform(T * C, 1)
-    const input = tensor(device(), [T, C], x)
-    for (const dtype of WEIGHT_DTYPES) {
-      const weight = weights(2 * F * C, 2, dtype)
-      const w = matrix(device(), [2 * F, C], weight)
-      const y = await compute(device(), (run) => gatedLinear(run, input, w, activation))
-      const expected = reference.gatedLinear(x, weight.values, C, activation)
-      expectClose(y, expected, { relative: 6e-6 }, { what: `gatedLinear ${dtype} T ${T} C ${C}` })
-      free(device(), w)
-    }
-    free(device(), input)
-  })
+  ] as const
+  const tokens: readonly number[] = counts
+
+  test.each(shapes.filter(([T]) => tokens.includes(T)))(
+    "equals its definition for T = %i, C = %i, F = %i, weights in every type",
+    async (T, C, F) => {
+      const x = uniform(T * C, 1)
+      const input = tensor(device(), [T, C], x)
+      for (const dtype of dtypes) {
+        const weight = weights(2 * F * C, 2, dtype)
+        const w = matrix(device(), [2 * F, C], weight)
+        const y = await compute(device(), (run) => gatedLinear(run, input, w, activation))
+        const expected = reference.gatedLinear(x, weight.values, C, activation)
+        expectClose(y, expected, { relative: 6e-6 }, { what: `gatedLinear ${dtype} T ${T} C ${C}` })
+        free(device(), w)
+      }
+      free(device(), input)
+    },
+  )
 })
 
 describe.each(["gelu_tanh", "silu"] as const)("gatedLinear %s", (activation) => {
@@ -108,7 +116,7 @@ describe.each(["gelu_tanh", "silu"] as const)("gatedLinear %s", (activation) => 
     const weight = weights(16 * 8, 2, "bf16")
     const w = matrix(device(), [16, 8], weight)
     const few = sharesFew(new Run(device())) ? 2 : 1
-    expect([1, 2, 8, 9].map((T) => dispatches([T, 8], w))).toEqual([1, few, few, 2])
+    expect([1, 2, 4, 9].map((T) => dispatches([T, 8], w))).toEqual([1, few, few, 2])
     expect(dispatches([1, 8], w, new Tape())).toBe(2)
     const parts = matrix(device(), [16, 8], weight, 6)
     expect(dispatches([1, 8], parts)).toBe(4)

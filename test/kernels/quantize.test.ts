@@ -4,6 +4,7 @@ import { embed } from "../../src/kernels/embed.ts"
 import { linear, linearBackwardInput } from "../../src/kernels/linear.ts"
 import { fitsWorkgroup, gatedVector } from "../../src/kernels/linear_vector.ts"
 import { type QuantizedDtype, quantize } from "../../src/kernels/quantize.ts"
+import { fromGroups, toGroups } from "../../src/kernels/row_groups.ts"
 import { Run } from "../../src/kernels/run.ts"
 import { Tape } from "../../src/kernels/tape.ts"
 import { byteSize, type Matrix } from "../../src/kernels/tensor.ts"
@@ -14,6 +15,7 @@ import {
   free,
   matrix,
   repeat,
+  SUBGROUPS,
   tensor,
   testDevice,
   uniform,
@@ -29,6 +31,7 @@ const DTYPES: readonly QuantizedDtype[] = ["q4", "q8"]
 
 describe("quantized weights", () => {
   const device = testDevice()
+  const [sharing, plain] = SUBGROUPS.map(testDevice) as [() => Device, () => Device]
 
   /** A matrix rounded on the GPU, in parts of at most `most` rows, and the blocks that it holds. */
   async function rounded(
@@ -74,6 +77,16 @@ describe("quantized weights", () => {
     expect(() => byteSize([4, 48], "q4")).toThrow(
       new RangeError("q4 [4, 48]: rows are of 48, expected a multiple of 32"),
     )
+  })
+
+  test("have the words of 32 rows next to one another, and come apart again", () => {
+    const words = Uint32Array.from({ length: 33 * 5 }, (_, i) => 10 * Math.floor(i / 5) + (i % 5))
+    const groups = toGroups("q4", words, 32)
+    expect(groups.length).toBe(64 * 5)
+    expect([...groups.subarray(0, 32)]).toEqual(Array.from({ length: 32 }, (_, row) => 10 * row))
+    expect([...groups.subarray(32, 34)]).toEqual([1, 11])
+    expect([...groups.subarray(160, 162)]).toEqual([320, 0])
+    expect(fromGroups("q4", groups, 32, 33)).toEqual(words)
   })
 
   test.each([
@@ -166,13 +179,13 @@ describe("quantized weights", () => {
   )
 
   const SHAPES = [
-    [1, 32],
-    [5, 64],
-    [130, 640],
-    [33, 2048],
-  ] as const
+    { N: 1, C: 32, device: plain },
+    { N: 2050, C: 64, device: sharing },
+    { N: 130, C: 640, device: plain },
+    { N: 33, C: 2048, device: sharing },
+  ]
 
-  test.each(SHAPES)("meet a token in eight bits: exactly what is defined, [%i, %i]", async (N, C) => {
+  test.each(SHAPES)("meet a token in eight bits: exactly what is defined, [$N, $C]", async ({ N, C, device }) => {
     const codes = Float32Array.from({ length: C }, (_, c) => (c % 32 === 7 ? 127 : ((c * 37) % 255) - 127))
     const x = codes.map((code, c) => code * 2 ** ((c >> 5) % 5)) // of each block a multiple of its scale
     for (const dtype of DTYPES) {
@@ -180,11 +193,12 @@ describe("quantized weights", () => {
         const { into, values } = await rounded(device(), [N, C], weights(N * C, 5, "f16"), dtype, most)
         const y = await compute(device(), (run) => linear(run, tensor(device(), [1, C], x), into))
         expectClose(y, product.linear(x, values, C), { relative: 2e-6 }, { what: `vector ${dtype} C ${C}` })
+        free(device(), into)
       }
     }
   })
 
-  test.each(SHAPES)("round a token in blocks, [%i, %i]", async (N, C) => {
+  test.each(SHAPES)("round a token in blocks, [$N, $C]", async ({ N, C, device }) => {
     const x = uniform(C, 1, 3)
     x.fill(0, 0, 32)
     for (const dtype of DTYPES) {
@@ -229,12 +243,15 @@ describe("quantized weights", () => {
   test.each(DTYPES)("gate a token in one product, %s", async (dtype) => {
     const [F, C] = [68, 96]
     const codes = Float32Array.from({ length: C }, (_, c) => (c % 32 === 7 ? 127 : ((c * 37) % 255) - 127) / 64)
-    const { into, values } = await rounded(device(), [2 * F, C], weights(2 * F * C, 5, "f16"), dtype)
-    const both = product.linear(codes, values, C)
-    for (const activation of ["gelu_tanh", "silu"] as const) {
-      const y = await compute(device(), (run) => {
+    for (const [activation, device] of [
+      ["gelu_tanh", sharing()],
+      ["silu", plain()],
+    ] as const) {
+      const { into, values } = await rounded(device, [2 * F, C], weights(2 * F * C, 5, "f16"), dtype)
+      const both = product.linear(codes, values, C)
+      const y = await compute(device, (run) => {
         const y = run.empty([1, F])
-        gatedVector(run, tensor(device(), [1, C], codes), into.parts[0]!.tensor, y, activation)
+        gatedVector(run, tensor(device, [1, C], codes), into.parts[0]!.tensor, y, activation)
         return y
       })
       const expected = glu(both.subarray(0, F), both.subarray(F), activation)

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest"
 import { type LanguageModel, memoryFolder } from "../../src/index.ts"
 import { writeSafetensors } from "../../src/model/safetensors.ts"
 import { serveApp } from "../../src/serve/index.ts"
@@ -42,7 +42,7 @@ describe("adapters of a served model", () => {
   const expected = new Map<string, string>()
 
   beforeAll(async () => {
-    lm = await loadTiny()
+    lm = await loadTiny({ sequences: 3 })
     expected.set("tiny", (await generated(lm, "One day", OPTIONS)).text)
     for (const [i, name] of ["pirate", "poet", "scholar"].entries()) {
       await lm.loadAdapter(await randomAdapter(i, name === "scholar"), { name })
@@ -74,6 +74,26 @@ describe("adapters of a served model", () => {
     const names = ["pirate", "tiny", "poet", "poet", "tiny", "scholar", "pirate"]
     const texts = await Promise.all(names.map((model) => text({ model })))
     expect(texts).toEqual(names.map((name) => expected.get(name)))
+  })
+
+  test("are on for all answers of a request while requests for others come between", async () => {
+    const names = ["pirate", "tiny", "poet", "pirate", "tiny"]
+    const answers = await Promise.all(names.map((model) => ask("/v1/completions", { ...BODY, model, n: 4 })))
+    for (const [i, { json }] of answers.entries()) {
+      const texts = json.choices.map((choice: { text: string }) => choice.text)
+      expect(texts[0]).toBe(expected.get(names[i]!))
+      const alone = await ask("/v1/completions", { ...BODY, model: names[i], n: 4 })
+      expect(texts).toEqual(alone.json.choices.map((choice: { text: string }) => choice.text))
+    }
+  })
+
+  test("are set once for requests that begin together", async () => {
+    await text({})
+    const set = vi.spyOn(lm, "setAdapters")
+    const texts = await Promise.all(["poet", "poet", "poet", "poet"].map((model) => text({ model })))
+    expect(texts).toEqual(new Array(4).fill(expected.get("poet")))
+    expect(set.mock.calls).toEqual([[["poet"]]])
+    set.mockRestore()
   })
 
   test("may be asked for by adapter too, several adding up", async () => {

@@ -191,7 +191,7 @@ describe("GET", () => {
   })
 
   test("/health tells who waits", async () => {
-    expect((await ask("/health")).json).toEqual({ status: "ok", model: "tiny", running: 0, waiting: 0 })
+    expect((await ask("/health")).json).toEqual({ status: "ok", model: "tiny", running: 0, waiting: 0, room: 1 })
   })
 
   test("another path is 404 with the routes that are there", async () => {

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs"
 import { expect } from "vitest"
-import { type LanguageModel, load, memoryFolder } from "../../src/index.ts"
+import { type LanguageModel, type LoadOptions, load, memoryFolder } from "../../src/index.ts"
 import { type ServeOptions, serveApp } from "../../src/serve/index.ts"
 import { testDeviceKind } from "../helpers/device.ts"
 import { fixture } from "../helpers/golden.ts"
@@ -9,7 +9,7 @@ const TEMPLATE =
   "{{ bos_token }}{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\\n' }}{% endfor %}{{ 'assistant:' }}"
 
 /** stories260K with a chat template: small, since the first answer of each process waits for its pipelines. */
-export function loadTiny(): Promise<LanguageModel> {
+export function loadTiny(options: LoadOptions = {}): Promise<LanguageModel> {
   const read = (name: string) => readFileSync(fixture(`stories260K/${name}`))
   const config = { ...JSON.parse(read("tokenizer_config.json").toString()), chat_template: TEMPLATE }
   const files = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json"]
@@ -20,7 +20,7 @@ export function loadTiny(): Promise<LanguageModel> {
       ["tokenizer_config.json", new TextEncoder().encode(JSON.stringify(config))] as const,
     ]),
   )
-  return load(folder, { device: testDeviceKind() })
+  return load(folder, { device: testDeviceKind(), ...options })
 }
 
 /** What an app answers to a JSON body, or to GET without one. */

@@ -1,8 +1,8 @@
 import OpenAI from "openai"
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest"
 import type { LanguageModel } from "../../src/index.ts"
-import { createServer, type Server, type ServerOptions } from "../../src/serve/index.ts"
-import { generated, loadTiny, until } from "./helpers.ts"
+import { createServer, type Server, type ServerOptions, serveApp } from "../../src/serve/index.ts"
+import { generated, loadTiny, request, until } from "./helpers.ts"
 
 const MESSAGES = [{ role: "user" as const, content: "Tell me a story about Lily." }]
 const ID = { model: "tiny" }
@@ -11,7 +11,7 @@ let lm: LanguageModel
 let server: Server | undefined
 
 beforeAll(async () => {
-  lm = await loadTiny()
+  lm = await loadTiny({ sequences: 4 })
 })
 afterEach(async () => {
   await server?.close(0)
@@ -123,6 +123,7 @@ describe("OpenAI's client", () => {
 
 describe("a client that leaves", () => {
   const endless = { ...ID, prompt: "Once upon a time", max_tokens: 500, temperature: 2, n: 8 }
+  const long = { ...ID, prompt: "Once upon a time", max_tokens: 60, temperature: 1, seed: 5, stream: true } as const
 
   test("in mid-stream frees its place", async () => {
     const client = await serve()
@@ -139,13 +140,45 @@ describe("a client that leaves", () => {
     const controllers = [new AbortController(), new AbortController()]
     const answers = controllers.map(({ signal }) => client.completions.create(endless, { signal }))
     for (const answer of answers) answer.catch(() => {})
-    await until(async () => (await health()).waiting === 1)
+    await until(async () => (await health()).waiting === 2) // of each request one answer
     controllers[1]!.abort()
-    await until(async () => (await health()).waiting === 0)
-    expect((await health()).running).toBe(1)
+    await until(async () => (await health()).waiting === 1)
+    expect((await health()).running).toBe(4)
     controllers[0]!.abort()
     await expectIdle()
     for (const answer of answers) await expect(answer).rejects.toBeInstanceOf(OpenAI.APIUserAbortError)
+  })
+
+  test("does not disturb those whose answers are underway beside its own", async () => {
+    const client = await serve()
+    const { text } = await generated(lm, long.prompt, { seed: 5, temperature: 1, maxTokens: 60 })
+    const controller = new AbortController()
+    const leaving = await client.completions.create({ ...endless, stream: true }, { signal: controller.signal })
+    await until(async () => (await health()).running === 4)
+    const staying = client.completions.create(long)
+    let seen = 0
+    for await (const _ of leaving) if (++seen === 10) controller.abort()
+    let streamed = ""
+    for await (const { choices } of await staying) streamed += choices[0]!.text
+    expect(streamed).toBe(text)
+    await expectIdle()
+  })
+
+  test("without saying so holds up its own answer only, which goes on when it is read", async () => {
+    const app = serveApp(lm, { id: "tiny", stallMs: 60_000 })
+    const options = { seed: 5, temperature: 2, maxTokens: 240 }
+    const { text } = await generated(lm, MESSAGES, options)
+    const asked = { messages: MESSAGES, seed: 5, temperature: 2, max_tokens: 240, logprobs: true, top_logprobs: 20 }
+    const unread = await app.fetch(request("/v1/chat/completions", { ...asked, stream: true }))
+    for (let i = 0; i < 2; i++) {
+      const response = await app.fetch(request("/v1/completions", { prompt: "a", max_tokens: 60, n: 3, seed: i }))
+      expect((await response.json()).choices).toHaveLength(3)
+    }
+    expect(await (await app.fetch(request("/health"))).json()).toMatchObject({ running: 1, waiting: 0 })
+    const events = (await unread.text()).split("\n\n").filter((event) => event.startsWith("data: {"))
+    const deltas = events.map((event) => JSON.parse(event.slice(6)).choices[0].delta.content ?? "")
+    expect(deltas.join("")).toBe(text)
+    await app.close()
   })
 })
 
@@ -174,11 +207,47 @@ describe("a full server", () => {
     await expectIdle()
   })
 
+  test("gives answers of a request at once, each as it comes, with others' between them", async () => {
+    const client = await serve()
+    const body = { ...ID, prompt: ["Once upon a time", "One day"], n: 4, max_tokens: 40, ...SAMPLING }
+    const whole = await client.completions.create(body)
+    const { text } = await generated(lm, "Once upon a time", { ...SAMPLING, maxTokens: 40 })
+    expect(whole.choices.map(({ index }) => index)).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
+    expect(whole.choices[0]!.text).toBe(text)
+    const streamed = new Array<string>(8).fill("")
+    const first: number[] = []
+    const ended: number[] = []
+    let short: Promise<unknown> | undefined
+    for await (const { choices } of await client.completions.create({ ...body, stream: true })) {
+      const { index, finish_reason, text } = choices[0]!
+      short ??= client.completions.create({ ...ID, prompt: "a", max_tokens: 1 }).then(() => ended.push(-1))
+      if (ended.length === 0 && !first.includes(index)) first.push(index)
+      if (finish_reason) ended.push(index)
+      streamed[index] += text
+    }
+    expect(streamed).toEqual(whole.choices.map(({ text }) => text))
+    expect(first.sort()).toEqual([0, 1, 2, 3]) // before any had ended
+    await short
+    expect(ended.indexOf(-1)).toBeLessThan(8) // it came later, and did not wait for all
+    await expectIdle()
+  })
+
+  test("tells who runs and waits, and how many may run", async () => {
+    const client = await serve()
+    const controller = new AbortController()
+    const body = { ...ID, prompt: "Once upon a time", max_tokens: 500, temperature: 2 }
+    const answers = Array.from({ length: 6 }, () => client.completions.create(body, { signal: controller.signal }))
+    for (const answer of answers) answer.catch(() => {})
+    await until(async () => (await health()).waiting === 2)
+    expect(await health()).toEqual({ status: "ok", model: "tiny", running: 4, waiting: 2, room: 4 })
+    controller.abort()
+    await expectIdle()
+  })
+
   test("refuses one more with 429 and says when to come back, and the client's own retry gets through", async () => {
     const client = await serve({ maxQueue: 1 })
     const body = { ...ID, prompt: "One day", max_tokens: 40 }
-    const first = client.completions.create(body)
-    const second = client.completions.create(body)
+    const others = Array.from({ length: 5 }, () => client.completions.create(body))
     await until(async () => (await health()).waiting === 1)
     const refused = await client.completions.create(body).catch((error: unknown) => error)
     expect(refused).toBeInstanceOf(OpenAI.RateLimitError)
@@ -186,7 +255,7 @@ describe("a full server", () => {
     expect(code).toBe("queue_full")
     expect(Number(headers!.get("retry-after"))).toBeGreaterThanOrEqual(1)
     const patient = client.completions.create({ ...body, stream: true }, { maxRetries: 5 })
-    for (const answer of [first, second]) expect((await answer).choices).toHaveLength(1)
+    for (const answer of others) expect((await answer).choices).toHaveLength(1)
     let text = ""
     for await (const { choices } of await patient) text += choices[0]!.text
     expect(text.length).toBeGreaterThan(0)

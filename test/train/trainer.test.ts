@@ -1,6 +1,5 @@
 import { readFileSync } from "node:fs"
-import { afterEach, describe, expect, test } from "vitest"
-import { type LanguageModel, load } from "../../src/index.ts"
+import { describe, expect, test } from "vitest"
 import { type AdapterFactors, uploadAdapter } from "../../src/model/adapter.ts"
 import { logits as logitsOf } from "../../src/model/evaluate.ts"
 import { lossAndGradients } from "../../src/model/gradients.ts"
@@ -14,19 +13,14 @@ import { schedule } from "../../src/train/schedule.ts"
 import type { Trainable } from "../../src/train/trained.ts"
 import { Trainer } from "../../src/train/trainer.ts"
 import { expectClose } from "../helpers/compare.ts"
-import { testDeviceKind } from "../helpers/device.ts"
 import { fixture, golden } from "../helpers/golden.ts"
+import { modelsOnOneDevice } from "../helpers/training.ts"
 
 describe("Trainer", () => {
-  let lm: LanguageModel | undefined
-  afterEach(async () => {
-    await lm?.dispose()
-    lm = undefined
-  })
+  const openModel = modelsOnOneDevice()
 
   async function open(name: string): Promise<Model> {
-    lm = await load(fixture(`goldens/${name}`), { device: testDeviceKind(), context: 64, dtype: "f32" })
-    return internals(lm).model
+    return internals(await openModel(fixture(`goldens/${name}`), { dtype: "f32" })).model
   }
 
   /** Every weight of the model, decay included, as the goldens have it. */

@@ -7,7 +7,8 @@ fn four(w: vec4<u32>, c: u32) -> vec4<i32> {
 
 // 16 columns of four rows.
 fn sixteen(i: u32, c: vec4<u32>) -> vec4<i32> {
-  return (four(weight[i], c.x) + four(weight[i + QUADS], c.y)) + (four(weight[i + 2u * QUADS], c.z) + four(weight[i + 3u * QUADS], c.w));
+  return (four(weight[i], c.x) + four(weight[i + QUADS], c.y))
+       + (four(weight[i + 2u * QUADS], c.z) + four(weight[i + 3u * QUADS], c.w));
 }
 
 // Of weights from i on and codes of block b, first and second half.

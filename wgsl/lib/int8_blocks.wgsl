@@ -1,6 +1,6 @@
-// The product of a token and weights in blocks of 32 columns, 4 rows per invocation. A kernel that links this has BLOCK_WORDS, the
-// words of a block of a row; codes_of(b), those of block b of x; and block(i, b, first, second), what these in two halves give with the
-// block of four rows that begins at weight[i].
+// The product of a token and weights in blocks of 32 columns, 4 rows per invocation. A kernel that links this has BLOCK_WORDS,
+// the words of a block of a row; codes_of(b), the codes of block b of x in two halves; and block(i, b, first, second), what these
+// give with the block of four rows that begins at weight[i].
 // A token's activations x [1, C] in int8, rounded by each workgroup for itself, in C / 32 = BLOCKS blocks of 32 columns:
 //   code = round(x / scale),   scale = max |x| / 127 of the block
 // Once, for all of them: what lives from one barrier to the next is kept in memory by software adapters.
