@@ -9,6 +9,7 @@ export { formatBytes, type Memory } from "./kernels/device.ts"
 export { GpuError, type GpuErrorKind } from "./kernels/errors.ts"
 export type { LogProbability, TokenLogProbability } from "./kernels/likeliest.ts"
 export type { Sampling } from "./kernels/sample.ts"
+export type { Tuning as KernelTuning } from "./kernels/tuning.ts"
 export {
   type LoadBytes,
   type LoadOptions,

@@ -1,4 +1,5 @@
 import type { DownloadProgress } from "./hub/progress.ts"
+import { autotune } from "./kernels/autotune.ts"
 import { Device, type DeviceOptions } from "./kernels/device.ts"
 import { isQuantized, type QuantizedDtype } from "./kernels/quantize.ts"
 import { mergeInto } from "./merge.ts"
@@ -61,6 +62,8 @@ export interface LoadOptions extends OpenModelOptions {
   readonly prefixCache?: string | PrefixCacheOptions
   /** `default` asks for WebGPU's default limits instead of the adapter's, as the smallest devices have. */
   readonly limits?: DeviceOptions["limits"]
+  /** Variants of kernels to use; on hardware those that are not given are timed, on software adapters they are known. */
+  readonly tuning?: DeviceOptions["tuning"]
 }
 
 export interface PrefixCacheOptions {
@@ -230,11 +233,15 @@ function prefixOptions(platform: Platform, prefixCache: LoadOptions["prefixCache
   }
 }
 
-async function openDevice(platform: Platform, { beside, device, limits, signal }: LoadOptions): Promise<Device> {
+/** A GPU device, with the variants of kernels that are the fastest on it. */
+async function openDevice(platform: Platform, options: LoadOptions): Promise<Device> {
+  const { beside, device, limits, tuning, signal } = options
   if (beside) return internals(beside).model.device.beside()
   const found = await platform.findAdapter(device ?? "auto")
   signal?.throwIfAborted()
-  return Device.open(found, { limits })
+  const opened = await Device.open(found, { limits, tuning })
+  await autotune(opened)
+  return opened
 }
 
 /**

@@ -1,5 +1,6 @@
 import { Generation, type GenerationOptions } from "./generation.ts"
 import type { Memory } from "./kernels/device.ts"
+import type { Tuning } from "./kernels/tuning.ts"
 import { Adapters } from "./model/adapters.ts"
 import type { GenerationConfig, ModelConfig } from "./model/config.ts"
 import type { ParameterCounts } from "./model/cost.ts"
@@ -118,10 +119,10 @@ export class LanguageModel {
     return this.#model.sequences.length
   }
 
-  /** The adapter, for people, and whether it computes on the CPU. */
-  get device(): { readonly description: string; readonly software: boolean } {
-    const { description, software } = this.#model.device
-    return { description, software }
+  /** The adapter, for people, whether it computes on the CPU, and which variants of kernels it uses. */
+  get device(): { readonly description: string; readonly software: boolean; readonly tuning: Tuning } {
+    const { description, software, tuning } = this.#model.device
+    return { description, software, tuning }
   }
 
   /** How many parameters it has, by part. */

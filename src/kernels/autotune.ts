@@ -6,9 +6,12 @@ import { type Plan, Run, ScratchPool } from "./run.ts"
 import { stopwatch } from "./stopwatch.ts"
 import { CHOICES, defaultTuning, type Tuning } from "./tuning.ts"
 
-/** How long a pass should take, so that it says more of its kernel than of its submission; and all passes of a choice. */
+/** How long a pass should take, so that it says more of its kernel than of its submission. */
 const PASS_MS = 2
+
+/** How long a choice is timed, and how often at least: on a busy machine single passes say little. */
 const CHOICE_MS = 40
+const ROUNDS = 3
 
 /** A choice other than the default must take less than this much of its time: what is closer may be noise. */
 const MARGIN = 0.9
@@ -18,14 +21,13 @@ const known = new WeakMap<GPUDevice, Promise<Partial<Tuning>>>()
 
 /**
  * Times the variants of kernels on a device and has it use the fastest, except where the device was opened with a choice of its
- * own. Measured once, in some tens of milliseconds and the time that compiling takes; on software adapters not at all unless
- * `force`, as their defaults were measured. What cannot be measured keeps its default; a device that is lost says so at its
- * next use.
+ * own. Measured once, in some tens of milliseconds for each choice and the time that compiling takes; on software adapters not at
+ * all, as their defaults were measured. What cannot be measured keeps its default; a device that is lost says so at its next use.
  *
  * @returns what the device uses from now on
  */
-export async function autotune(device: Device, { force = false }: { readonly force?: boolean } = {}): Promise<Tuning> {
-  if (device.software && !force) return device.tuning
+export async function autotune(device: Device): Promise<Tuning> {
+  if (device.software) return device.tuning
   const measuring = known.get(device.gpu) ?? measure(device)
   known.set(device.gpu, measuring)
   device.tuning = { ...defaultTuning(device.software), ...(await measuring), ...device.chosen }
@@ -70,11 +72,11 @@ async function timed(device: Device, name: keyof Tuning): Promise<Partial<Tuning
   const one = await watch(contestants[0]!.plan, 1)()
   const times = Math.min(100, Math.max(1, Math.ceil(PASS_MS / one)))
   const began = performance.now()
-  do {
+  for (let round = 0; round < ROUNDS || performance.now() - began < CHOICE_MS; round++) {
     for (const contestant of contestants) {
       contestant.best = Math.min(contestant.best, (await watch(contestant.plan, times)()) / times)
     }
-  } while (performance.now() - began < CHOICE_MS)
+  }
   const [first, ...rest] = contestants
   const winner = rest.reduce((best, next) => (next.best < best.best ? next : best), {
     ...first!,

@@ -54,7 +54,10 @@ export interface ResetOptions {
 /** Memory for B sequences, none of which has begun. */
 export function sampleState(device: Device, { V, context, sequences: B = 1 }: SampleStateOptions): SampleState {
   const cursor = device.tensor("scratch", [B, 2], "u32")
-  device.write(cursor, Uint32Array.from({ length: 2 * B }, (_, i) => (i % 2 === 0 ? NO_POSITION : 0)))
+  device.write(
+    cursor,
+    Uint32Array.from({ length: 2 * B }, (_, i) => (i % 2 === 0 ? NO_POSITION : 0)),
+  )
   return {
     settings: device.tensor("scratch", [B, 8], "u32"),
     seen: device.tensor("scratch", [B, Math.ceil(V / 32)], "u32"),

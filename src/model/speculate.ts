@@ -1,5 +1,6 @@
 import { readLikeliest } from "../kernels/likeliest.ts"
 import type { Beginning, Drawn, DrawOptions, DrawStats } from "./answer.ts"
+import type { ModelConfig } from "./config.ts"
 import { DraftRounds, type Round } from "./draft_rounds.ts"
 import type { Model } from "./model.ts"
 import { commonLength, type Prefix } from "./prefix.ts"
@@ -20,12 +21,19 @@ export interface SpeculationStats extends DrawStats {
   accepted: number
 }
 
+/** What of a model decides whether it can be drafted for, and draft. */
+export interface Draftable {
+  readonly device: { readonly gpu: GPUDevice }
+  readonly config: Pick<ModelConfig, "modelType" | "vocabSize">
+  readonly context: number
+}
+
 /**
  * Refuses a draft that cannot help a model.
  *
  * @throws {RangeError} which says why
  */
-export function expectDraft(model: Model, draft: Model): void {
+export function expectDraft(model: Draftable, draft: Draftable): void {
   if (draft === model) throw new RangeError("generate: draft is the model itself, expected another")
   if (draft.device.gpu !== model.device.gpu) {
     throw new RangeError("generate: draft is on a GPU device of its own, expected the model's (load it with beside)")

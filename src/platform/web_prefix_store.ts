@@ -1,42 +1,17 @@
 import type { PrefixStore, StoredFile } from "../model/prefix_store.ts"
-import { blobSource } from "../model/source.ts"
+import { ignoreMissing, privateFolder, privateStore } from "./web_files.ts"
 
 /** Beside each file an empty one of this ending, written when the file was used: a file's own time cannot be set. */
 const USED = ".used"
 
-/**
- * Prefixes in the browser's own file system of the page's origin (OPFS), under a path such as `gemlet/prefixes`. A page that is
- * not served by https, or from localhost, has none.
- */
+/** Prefixes in the origin's private file system, under a path such as `gemlet/prefixes`. */
 export function privatePrefixStore(path: string): PrefixStore {
-  const folder = async () => {
-    let handle = await navigator.storage.getDirectory()
-    for (const part of path.split("/").filter(Boolean)) {
-      handle = await handle.getDirectoryHandle(part, { create: true })
-    }
-    return handle
-  }
+  const folder = () => privateFolder(path)
   const remove = async (name: string) => {
     await (await folder()).removeEntry(name).catch(ignoreMissing)
   }
   return {
-    name: path,
-    async open(name) {
-      const handle = await (await folder()).getFileHandle(name).catch(ignoreMissing)
-      return handle && blobSource(await handle.getFile(), name)
-    },
-    async write(name, chunks) {
-      const handle = await (await folder()).getFileHandle(name, { create: true })
-      const writable = await handle.createWritable() // into a copy, which takes the file's place when it is closed
-      try {
-        for await (const chunk of chunks) await writable.write(Uint8Array.from(chunk))
-        await writable.close()
-      } catch (error) {
-        await writable.abort().catch(() => {})
-        if ((await handle.getFile()).size === 0) await remove(name)
-        throw error
-      }
-    },
+    ...privateStore(path),
     async stored() {
       const files = new Map<string, File>()
       for await (const [name, handle] of (await folder()).entries()) {
@@ -58,8 +33,4 @@ export function privatePrefixStore(path: string): PrefixStore {
       await remove(name + USED)
     },
   }
-}
-
-function ignoreMissing(error: unknown): undefined {
-  if (!(error instanceof DOMException && error.name === "NotFoundError")) throw error
 }

@@ -2,7 +2,7 @@
 //   npm run test:browser        (CHROMIUM names the program, /usr/bin/chromium without it)
 import { spawn } from "node:child_process"
 import { createReadStream } from "node:fs"
-import { mkdtemp, rm, stat } from "node:fs/promises"
+import { mkdtemp, readFile, rm, stat } from "node:fs/promises"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
@@ -18,6 +18,10 @@ const TYPES: Record<string, string> = {
   ".json": "application/json",
 }
 const MAX_TOKENS = 48
+/** What comes before a script whose imports are addresses. */
+const RESOLVED = "/resolved"
+/** Nothing but this server's own files: no eval, no inline scripts, no blobs. */
+const POLICY = "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'"
 
 interface Results {
   error?: string
@@ -25,6 +29,26 @@ interface Results {
   models: Record<string, { logits: number[]; tokens: number[]; text: string; bytesLeft: number }>
   training: Training
   prefixes: Prefixes
+  worker: WorkerResults
+}
+
+/** What the page has of an engine in a Worker. */
+interface WorkerResults {
+  error?: string
+  tokens: number[]
+  text: string
+  pieces: number
+  logits: number
+  phases: string[]
+  /** The most milliseconds between two turns of the page's own loop while the model answered. */
+  longest: number
+  losses: number[]
+  names: string[]
+  weights: number
+  held: number
+  adapters: string[]
+  bytesLeft: number
+  death: string
 }
 
 /** Two answers to one prompt of 300 tokens, the second from what the first has saved. */
@@ -55,16 +79,42 @@ const jobs = MODELS.map(({ name, url, prompt }) => {
   return { name, url, ids: prompts[prompt]!.ids, greedyIds: greedy[0]!.ids, maxTokens: MAX_TOKENS }
 })
 
+/** Where the page's import map leads: a package's name to its file. */
+async function importMap(): Promise<Record<string, string>> {
+  const page = await readFile(join(root, "test/browser/page.html"), "utf8")
+  return JSON.parse(/<script type="importmap">(.*?)<\/script>/s.exec(page)![1]!).imports
+}
+
+/** A script with the names of packages made addresses. Its own policy is the Worker's. */
+async function serveResolved(pathname: string, response: ServerResponse): Promise<void> {
+  const imports = await importMap()
+  const path = join(root, normalize(pathname.slice(RESOLVED.length)))
+  const name = path.includes("/ml-matrix/") && extname(path) === "" ? `${path}.js` : path
+  const text = await readFile(name, "utf8")
+  const resolve = (all: string, before: string, from: string) =>
+    imports[from] ? `${before}"${RESOLVED}${imports[from]}"` : all
+  const headers = { "content-type": "text/javascript", "content-security-policy": POLICY }
+  response.writeHead(200, headers).end(text.replace(/(\bfrom\s*|\bimport\s*\(?\s*)["']([^"'.][^"']*)["']/g, resolve))
+}
+
 /** Files of the repository, by ranges where asked. */
 async function serveFile(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const asked = join(root, normalize(decodeURIComponent(new URL(request.url!, "http://host").pathname)))
+  const { pathname } = new URL(request.url!, "http://host")
+  if (pathname.startsWith(RESOLVED) && /\/(dist|node_modules)\//.test(pathname) && !pathname.includes("/weights/")) {
+    return serveResolved(pathname, response)
+  }
+  const asked = join(root, normalize(decodeURIComponent(pathname.replace(RESOLVED, ""))))
   const path = asked.includes("/ml-matrix/") && extname(asked) === "" ? `${asked}.js` : asked // it leaves that to bundlers
   const file = await stat(path).catch(() => undefined)
   if (!path.startsWith(root) || !file?.isFile()) {
     response.writeHead(404).end()
     return
   }
-  const headers = { "content-type": TYPES[extname(path)] ?? "application/octet-stream", "accept-ranges": "bytes" }
+  const headers = {
+    "content-type": TYPES[extname(path)] ?? "application/octet-stream",
+    "accept-ranges": "bytes",
+    ...(path.endsWith("/worker.html") && { "content-security-policy": POLICY }),
+  }
   const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "")
   const start = range ? Number(range[1]) : 0
   const end = Math.min(file.size - 1, range?.[2] ? Number(range[2]) : file.size - 1)
@@ -79,9 +129,41 @@ async function serveFile(request: IncomingMessage, response: ServerResponse): Pr
   else createReadStream(path, { start, end }).pipe(response)
 }
 
-function compare({ error, models, training, prefixes }: Results): string[] {
-  if (error) return [error]
-  return [...compareModels(models), ...compareTraining(training), ...comparePrefixes(prefixes)]
+function compare({ error, models, training, prefixes, worker }: Results): string[] {
+  const page = error ? [error] : [...compareModels(models), ...compareTraining(training), ...comparePrefixes(prefixes)]
+  return [...page, ...(worker.error ? [`worker: ${worker.error}`] : compareWorker(worker, models, training))]
+}
+
+function compareWorker(worker: WorkerResults, models: Results["models"], training: Training): string[] {
+  const { tokens, text, pieces, logits, phases, longest, losses, names, weights, held, adapters, bytesLeft, death } =
+    worker
+  const direct = models.storyteller!
+  const failures: string[] = []
+  const expect = (what: string, ok: boolean) => {
+    if (!ok) failures.push(`worker: ${what}`)
+  }
+  process.stdout.write(
+    `worker: ${tokens.length} tokens in ${pieces} pieces, the page waited ${longest.toFixed(0)} ms at most\n`,
+  )
+  expect(`tokens are ${tokens}, expected ${direct.tokens}`, String(tokens) === String(direct.tokens))
+  expect(`text is ${text}, expected ${direct.text}`, text === direct.text)
+  expect(`pieces are ${pieces}, expected several`, pieces > 3)
+  expect(`logits are ${logits}, expected ${direct.logits.length}`, logits === direct.logits.length)
+  expect(`progress is of ${phases}, expected upload`, String(phases) === "upload")
+  expect(`losses are ${losses}, expected 3 that fall`, losses.length === 3 && losses[2]! < losses[0]! - 0.1)
+  expect(
+    `first loss is ${losses[0]}, expected ${training.losses[0]}`,
+    Math.abs(losses[0]! - training.losses[0]!) < 1e-4,
+  )
+  expect(
+    `files are ${names}, expected a checkpoint`,
+    names.includes("model.safetensors") && names.includes("config.json"),
+  )
+  expect(`${held} bytes of weights are held, expected ${weights} as was told before`, held === weights)
+  expect(`adapters are ${adapters}, expected the saved one`, String(adapters) === "default true")
+  expect(`${bytesLeft} GPU bytes are left, expected 0`, bytesLeft === 0)
+  expect(`a call of a worker that is ended gives ${death}, expected an error`, death === "terminated")
+  return failures
 }
 
 function comparePrefixes({ answers, reasons }: Prefixes): string[] {
@@ -131,20 +213,22 @@ function compareModels(models: Results["models"]): string[] {
 
 const profile = await mkdtemp(join(tmpdir(), "gemlet-chromium-"))
 let settle!: { resolve: (results: Results) => void; reject: (error: Error) => void }
+let page: Omit<Results, "worker"> // sent before the worker's
 const received = new Promise<Results>((resolve, reject) => {
   settle = { resolve, reject }
 })
 const server = createServer((request, response) => {
   if (request.url === "/jobs") {
     response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(jobs))
-  } else if (request.url === "/results") {
+  } else if (request.url?.startsWith("/results/")) {
     let body = ""
     request.on("data", (chunk) => {
       body += chunk
     })
     request.on("end", () => {
       response.end()
-      settle.resolve(JSON.parse(body))
+      if (request.url === "/results/page") page = JSON.parse(body)
+      else settle.resolve({ ...page, worker: JSON.parse(body) })
     })
   } else {
     serveFile(request, response).catch((error) => response.destroy(error))
@@ -172,7 +256,7 @@ const chromium = spawn(
 )
 chromium.on("error", settle.reject)
 chromium.on("exit", (code) => settle.reject(new Error(`chromium: exit code is ${code}, expected results first`)))
-const timeout = setTimeout(() => settle.reject(new Error("chromium: no results in 180 s")), 180_000)
+const timeout = setTimeout(() => settle.reject(new Error("chromium: no results in 300 s")), 300_000)
 try {
   const results = await received
   const failures = compare(results)

@@ -9,6 +9,8 @@ const OVERRIDES: Readonly<Record<string, readonly number[]>> = {
   WORKGROUP: [32, 64, 256],
   SILU: [0, 1],
   GATED: [0, 1],
+  SPLIT: [1, 32],
+  TOKENS: [1, 4],
   BLOCKS: [1, 20],
   CODES: [2, 40],
   POST: [0, 1],

@@ -30,12 +30,13 @@ describe("gemlet serve", () => {
     expect((await response.json()).model).toBe("teller")
     await running.until(({ stderr }) => stderr.includes("POST"))
     expect(running.stderr).toMatch(/POST \/v1\/completions 200 \d+ ms, \d+ \+ 3 tokens\n/)
+    expect(running.stderr).toMatch(/, 4 answers at a time, context of 512 tokens\. Ctrl-C stops the server\.\n/)
     running.interrupt()
     expect(await running.result).toMatchObject({ code: 130, signal: null })
   })
 
   test("cuts an answer underway at SIGTERM and ends with 0", async () => {
-    const { running, url } = await listen(["--json", "--alias", "tiny"])
+    const { running, url } = await listen(["--json", "--alias", "tiny", "--parallel", "2"])
     const response = await ask(url, {
       prompt: "One day",
       max_tokens: 100,
@@ -55,7 +56,7 @@ describe("gemlet serve", () => {
       .trim()
       .split("\n")
       .map((line) => JSON.parse(line))
-    expect(first).toMatchObject({ url, id: "tiny", adapters: [], host: "127.0.0.1" })
+    expect(first).toMatchObject({ url, id: "tiny", adapters: [], host: "127.0.0.1", parallel: 2 })
     expect(request).toMatchObject({
       method: "POST",
       path: "/v1/completions",
@@ -83,6 +84,7 @@ describe("gemlet serve", () => {
       [["--adapter", "name="], "expected NAME=FOLDER"],
       [["a", "--model", "b"], "given by an argument and --model"],
       [["--port", "70000"], "expected a whole number from 0 to 65535"],
+      [["--parallel", "65"], '--parallel: value is "65", expected a whole number from 1 to 64'],
     ]
     await Promise.all(
       cases.map(async ([args, text]) => expectUsageError(await gemlet(["serve", ...args]), "gemlet serve", text)),

@@ -166,17 +166,17 @@ describe("a client that leaves", () => {
 
   test("without saying so holds up its own answer only, which goes on when it is read", async () => {
     const app = serveApp(lm, { id: "tiny", stallMs: 60_000 })
-    const options = { seed: 5, temperature: 2, maxTokens: 240 }
-    const { text } = await generated(lm, MESSAGES, options)
-    const asked = { messages: MESSAGES, seed: 5, temperature: 2, max_tokens: 240, logprobs: true, top_logprobs: 20 }
-    const unread = await app.fetch(request("/v1/chat/completions", { ...asked, stream: true }))
+    const { text } = await generated(lm, MESSAGES, { seed: 5, temperature: 2, maxTokens: 120 })
+    const asked = { messages: MESSAGES, n: 2, seed: 5, temperature: 2, max_tokens: 120, logprobs: true }
+    const unread = await app.fetch(request("/v1/chat/completions", { ...asked, top_logprobs: 20, stream: true }))
     for (let i = 0; i < 2; i++) {
-      const response = await app.fetch(request("/v1/completions", { prompt: "a", max_tokens: 60, n: 3, seed: i }))
-      expect((await response.json()).choices).toHaveLength(3)
+      const response = await app.fetch(request("/v1/completions", { prompt: "a", max_tokens: 40, n: 2, seed: i }))
+      expect((await response.json()).choices).toHaveLength(2)
     }
-    expect(await (await app.fetch(request("/health"))).json()).toMatchObject({ running: 1, waiting: 0 })
+    expect(await (await app.fetch(request("/health"))).json()).toMatchObject({ running: 2, waiting: 0 })
     const events = (await unread.text()).split("\n\n").filter((event) => event.startsWith("data: {"))
-    const deltas = events.map((event) => JSON.parse(event.slice(6)).choices[0].delta.content ?? "")
+    const choices = events.map((event) => JSON.parse(event.slice(6)).choices[0])
+    const deltas = choices.map(({ index, delta }) => (index === 0 ? (delta.content ?? "") : ""))
     expect(deltas.join("")).toBe(text)
     await app.close()
   })
@@ -209,12 +209,12 @@ describe("a full server", () => {
 
   test("gives answers of a request at once, each as it comes, with others' between them", async () => {
     const client = await serve()
-    const body = { ...ID, prompt: ["Once upon a time", "One day"], n: 4, max_tokens: 40, ...SAMPLING }
+    const body = { ...ID, prompt: ["Once upon a time", "One day"], n: 3, max_tokens: 40, ...SAMPLING }
     const whole = await client.completions.create(body)
     const { text } = await generated(lm, "Once upon a time", { ...SAMPLING, maxTokens: 40 })
-    expect(whole.choices.map(({ index }) => index)).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
+    expect(whole.choices.map(({ index }) => index)).toEqual([0, 1, 2, 3, 4, 5])
     expect(whole.choices[0]!.text).toBe(text)
-    const streamed = new Array<string>(8).fill("")
+    const streamed = new Array<string>(6).fill("")
     const first: number[] = []
     const ended: number[] = []
     let short: Promise<unknown> | undefined
@@ -226,9 +226,9 @@ describe("a full server", () => {
       streamed[index] += text
     }
     expect(streamed).toEqual(whole.choices.map(({ text }) => text))
-    expect(first.sort()).toEqual([0, 1, 2, 3]) // before any had ended
+    expect(first.length).toBeGreaterThan(1) // before any had ended
     await short
-    expect(ended.indexOf(-1)).toBeLessThan(8) // it came later, and did not wait for all
+    expect(ended.indexOf(-1)).toBeLessThan(6) // it came later, and did not wait for all
     await expectIdle()
   })
 
