@@ -49,6 +49,8 @@ interface WorkerResults {
   adapters: string[]
   bytesLeft: number
   death: string
+  /** Tokens that an engine in a SharedWorker has scored. */
+  shared: number
 }
 
 /** Two answers to one prompt of 300 tokens, the second from what the first has saved. */
@@ -135,8 +137,22 @@ function compare({ error, models, training, prefixes, worker }: Results): string
 }
 
 function compareWorker(worker: WorkerResults, models: Results["models"], training: Training): string[] {
-  const { tokens, text, pieces, logits, phases, longest, losses, names, weights, held, adapters, bytesLeft, death } =
-    worker
+  const {
+    tokens,
+    text,
+    pieces,
+    logits,
+    phases,
+    longest,
+    losses,
+    names,
+    weights,
+    held,
+    adapters,
+    bytesLeft,
+    death,
+    shared,
+  } = worker
   const direct = models.storyteller!
   const failures: string[] = []
   const expect = (what: string, ok: boolean) => {
@@ -163,6 +179,7 @@ function compareWorker(worker: WorkerResults, models: Results["models"], trainin
   expect(`adapters are ${adapters}, expected the saved one`, String(adapters) === "default true")
   expect(`${bytesLeft} GPU bytes are left, expected 0`, bytesLeft === 0)
   expect(`a call of a worker that is ended gives ${death}, expected an error`, death === "terminated")
+  expect(`a shared engine scores ${shared} tokens, expected 5`, shared === 5)
   return failures
 }
 

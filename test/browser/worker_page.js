@@ -1,6 +1,6 @@
 // Drives the engine through its Worker, under a policy that allows scripts of this server alone. `/resolved` is the package as a
 // development server gives it: with the names of packages made addresses, as import maps do not hold in Workers.
-import { load, open, quantize, terminate, tune, WorkerError } from "/resolved/dist/src/worker/index.js"
+import { Engine, load, open, quantize, terminate, tune, WorkerError } from "/resolved/dist/src/worker/index.js"
 
 async function run() {
   const [{ greedyIds, maxTokens }] = (await (await fetch("/jobs")).json()).slice(-1)
@@ -31,6 +31,7 @@ async function run() {
     ...files,
     bytesLeft: lm.memory.total,
     death: await death(),
+    shared: await shared(),
   }
 }
 
@@ -81,6 +82,16 @@ async function death() {
   const again = await load(undefined, { context: 64 })
   await again.dispose()
   return answering
+}
+
+// An engine that several pages may have at once.
+async function shared() {
+  const worker = new SharedWorker("/resolved/dist/src/worker/script.js", { type: "module" })
+  const engine = new Engine(worker.port)
+  const lm = await engine.load(undefined, { context: 64 })
+  const { tokens } = await lm.score("Once upon a time")
+  engine.terminate()
+  return tokens.length
 }
 
 const send = (results) => fetch("/results/worker", { method: "POST", body: JSON.stringify(results) })
