@@ -1,4 +1,5 @@
 import { Generation, type GenerationOptions } from "./generation.ts"
+import { batch, expectLabels, parametersOf } from "./gradient_request.ts"
 import type { Memory } from "./kernels/device.ts"
 import type { Tuning } from "./kernels/tuning.ts"
 import { Adapters } from "./model/adapters.ts"
@@ -199,36 +200,8 @@ export class LanguageModel {
   ): Promise<LossAndGradients> {
     this.#check()
     const sequences = batch(ids).map((each, i) => ({ ids: this.encode(each), labels: batch(labels)[i] ?? [] }))
-    const { vocabSize } = this.config
-    for (const { ids, labels } of sequences) {
-      if (labels.length !== ids.length) {
-        throw new RangeError(`lossAndGradients: labels has ${labels.length} entries, expected ${ids.length} as ids`)
-      }
-      const bad = labels.find(
-        (label) => label !== -100 && !(Number.isInteger(label) && label >= 0 && label < vocabSize),
-      )
-      if (bad !== undefined) {
-        throw new RangeError(`lossAndGradients: label is ${bad}, expected -100 or 0 to ${vocabSize - 1}`)
-      }
-    }
-    if (!sequences.some(({ labels }) => labels.some((label, t) => t > 0 && label !== -100))) {
-      throw new RangeError("lossAndGradients: labels has no target, expected at least one after the first position")
-    }
-    const total = sequences.reduce((sum, each) => sum + each.ids.length, 0)
-    if (total > this.context) {
-      throw new RangeError(
-        `lossAndGradients: batch has ${total} tokens, expected at most the context of ${this.context}`,
-      )
-    }
-    const all = this.#parameters()
-    const names = wrt ?? [...all.keys()]
-    const unknown = names.find((name) => !all.has(name))
-    if (unknown !== undefined) {
-      const packed = this.#model.packed.has(unknown)
-      const expected = packed ? "a weight that is there in full (load with dtype f32)" : "a parameter"
-      throw new RangeError(`lossAndGradients: wrt is ${unknown}, expected ${expected} such as ${[...all.keys()][0]}`)
-    }
-    const wanted = new Map(names.map((name) => [name, all.get(name)!]))
+    expectLabels(sequences, { V: this.config.vocabSize, context: this.context })
+    const wanted = parametersOf(this.#model, this.#parameters(), wrt)
     return this.#exclusive(() => lossAndGradients(this.#model, sequences, wanted, { recompute }))
   }
 
@@ -395,11 +368,4 @@ export class LanguageModel {
       release()
     }
   }
-}
-
-/** One sequence is a batch of one. */
-function batch(ids: readonly number[] | readonly (readonly number[])[]): readonly (readonly number[])[] {
-  return typeof ids[0] === "number" || ids.length === 0
-    ? [ids as readonly number[]]
-    : (ids as readonly (readonly number[])[])
 }

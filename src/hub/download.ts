@@ -1,15 +1,17 @@
-import { mkdir, readFile, statfs } from "node:fs/promises"
+import { mkdir, readFile, rename, rm, statfs } from "node:fs/promises"
 import { join } from "node:path"
 import { ModelCache, sizeOf } from "./cache.ts"
 import { HubClient, type RemoteFile } from "./client.ts"
 import { environmentCache, environmentEndpoint, environmentOffline, environmentToken } from "./environment.ts"
 import { HubError } from "./errors.ts"
-import { chooseFiles, INDEX, shardNames } from "./files.ts"
+import { chooseFiles } from "./files.ts"
 import { withLock } from "./lock.ts"
 import { checkEndpoint, checkModelId, checkRevision, DEFAULT_REVISION, isCommit } from "./model_id.ts"
-import { type DownloadProgress, ProgressMeter } from "./progress.ts"
+import { NodePartial, startNodeHash } from "./node_partial.ts"
+import { planFiles } from "./plan.ts"
+import { type DownloadProgress, formatBytes, ProgressMeter } from "./progress.ts"
 import { PATIENCE, type Patience } from "./retry.ts"
-import { transfer } from "./transfer.ts"
+import { type Origin, transfer } from "./transfer.ts"
 
 export interface DownloadOptions {
   /** Branch, tag or commit; `main` by default. */
@@ -116,18 +118,10 @@ async function fetchSnapshot(
   commit: string,
   { file: gguf, onProgress }: DownloadOptions,
 ): Promise<void> {
-  const listed = await client.list(commit)
-  const files = chooseFiles(client.id, [...listed.keys()], gguf).map((name) => listed.get(name)!)
-  if (listed.has(INDEX) && files.at(-1)?.path === INDEX) {
-    const index = files.pop()!
+  const files = await planFiles(client, commit, gguf, async (index) => {
     await fetchFile(client, cache, commit, index, new ProgressMeter(index.size))
-    const text = await readFile(join(cache.snapshot(commit), INDEX), "utf8")
-    for (const name of shardNames(text)) {
-      const shard = listed.get(name)
-      if (!shard) throw new HubError("unsupported", `${client.id}: ${name} is missing, expected by ${INDEX}`)
-      files.push(shard)
-    }
-  }
+    return readFile(join(cache.snapshot(commit), index.path), "utf8")
+  })
   await expectSpace(client.id, cache, commit, files)
   const total = files.reduce((sum, file) => sum + file.size, 0)
   const progress = new ProgressMeter(total, onProgress)
@@ -151,12 +145,25 @@ async function fetchFile(
       const { signal, patience } = client
       await mkdir(join(blob, ".."), { recursive: true })
       await withLock(cache.lock(file.etag), { stale: patience.staleLock, signal, onWait }, async () => {
-        if (!(await arrived())) await transfer(client, commit, file, blob, progress)
+        if (!(await arrived())) await fetchBlob(client.at(commit), file, blob, progress)
       })
     }
     await cache.place(commit, file.path, file.etag)
   }
   progress.finish(file.path, file.size)
+}
+
+/** Continues what `<blob>.incomplete` holds. It gets its name only when its hash is right. The caller holds the blob's lock. */
+async function fetchBlob(origin: Origin, file: RemoteFile, blob: string, progress: ProgressMeter): Promise<void> {
+  const path = `${blob}.incomplete`
+  try {
+    await using partial = await NodePartial.open(path, file)
+    await transfer(origin, file, partial, startNodeHash, progress)
+  } catch (error) {
+    if (error instanceof HubError && error.code === "corrupt") await rm(path, { force: true })
+    throw error
+  }
+  await rename(path, blob)
 }
 
 /** @throws HubError before anything large is asked for */
@@ -175,10 +182,4 @@ async function expectSpace(id: string, cache: ModelCache, commit: string, files:
   if (free >= missing) return
   const what = `download needs ${formatBytes(missing)}, the disk of ${cache.root} has ${formatBytes(free)} free`
   throw new HubError("space", `${id}: ${what}; free some, or set HF_HOME to another disk`)
-}
-
-function formatBytes(bytes: number): string {
-  const units = ["bytes", "KB", "MB", "GB", "TB", "PB"]
-  const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3))
-  return `${power === 0 ? bytes : (bytes / 1000 ** power).toFixed(1)} ${units[power]}`
 }

@@ -69,3 +69,10 @@ export class ProgressMeter {
     this.#report?.({ file: this.#file, loaded, total: this.#total, bytesPerSecond, secondsLeft })
   }
 }
+
+/** In decimal units, as disks and downloads are counted. */
+export function formatBytes(bytes: number): string {
+  const units = ["bytes", "KB", "MB", "GB", "TB", "PB"]
+  const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3))
+  return `${power === 0 ? bytes : (bytes / 1000 ** power).toFixed(1)} ${units[power]}`
+}

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises"
 import { HubError } from "./errors.ts"
 
 /** How patient a download is. */
@@ -40,6 +39,21 @@ export class Backoff {
     if (++this.#failures >= this.#patience.attempts) throw error
     const own = this.#patience.pause * 2 ** (this.#failures - 1) * (0.75 + Math.random() / 2)
     const ms = Math.min(Math.max(own, error.retryAfter ?? 0), this.#patience.longestPause)
-    await sleep(ms, undefined, { signal: this.#signal }).catch(() => this.#signal?.throwIfAborted())
+    await sleep(ms, this.#signal)
   }
+}
+
+/** Waits, or throws the signal's reason as soon as there is one. */
+function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer)
+      reject(signal?.reason)
+    }
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop)
+      resolve()
+    }, ms)
+    signal?.addEventListener("abort", stop, { once: true })
+  })
 }

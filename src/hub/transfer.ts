@@ -1,83 +1,93 @@
-import { createHash, type Hash } from "node:crypto"
-import { constants, type FileHandle, open, rename, rm } from "node:fs/promises"
-import type { HubClient, RemoteFile } from "./client.ts"
+import type { RemoteFile } from "./client.ts"
 import { HubError } from "./errors.ts"
+import type { Hash, StartHash } from "./hash.ts"
 import type { ProgressMeter } from "./progress.ts"
-import { Backoff } from "./retry.ts"
+import { Backoff, type Patience } from "./retry.ts"
 
 /** So much in one connection is progress: the failures before it are forgotten. */
 const PROGRESS = 1024 * 1024
-const CHUNK = 1024 * 1024
+
+/** Where files come from. */
+export interface Origin {
+  readonly patience: Patience
+  readonly signal: AbortSignal | undefined
+  /** The bytes of a file from `offset` on, or from the first where that cannot be. */
+  open(file: RemoteFile, offset: number, signal: AbortSignal): Promise<Opened>
+}
+
+export interface Opened {
+  /** Where the bytes really start: the offset asked for, or 0. */
+  readonly start: number
+  /** What the server calls this content, if it calls it anything. */
+  readonly tag?: string | undefined
+  readonly body: AsyncIterable<Uint8Array>
+}
+
+/** A file that is not whole yet. What is in it stays when the work is broken off. */
+export interface PartialFile {
+  /** Bytes that are here. */
+  readonly size: number
+  /** All of them, in order. */
+  read(): AsyncIterable<Uint8Array>
+  /** Appends. @throws HubError `space` on a full disk */
+  write(bytes: Uint8Array): Promise<void>
+  clear(): Promise<void>
+  /** Brings to the disk what is written. */
+  flush(): Promise<void>
+}
 
 /**
- * Brings a file to `blob`, continuing what `<blob>.incomplete` holds. It gets its name only when its hash is right;
- * a wrong hash is tried once more from the first byte. The caller holds the blob's lock.
+ * Completes a partial file from where it ends. A wrong hash is tried once more from the first byte.
+ *
+ * @throws HubError `corrupt` with both hashes, leaving nothing of the file
  */
 export async function transfer(
-  client: HubClient,
-  commit: string,
+  origin: Origin,
   file: RemoteFile,
-  blob: string,
+  partial: PartialFile,
+  startHash: StartHash,
   progress: ProgressMeter,
 ): Promise<void> {
-  const partial = `${blob}.incomplete`
   for (let clean = false; ; clean = true) {
-    const actual = await receive(client, commit, file, partial, progress)
-    if (actual === file.etag) break
-    await rm(partial, { force: true })
+    const actual = await receive(origin, file, new Sink(partial, file, startHash), progress)
+    if (actual === file.etag) return
+    await partial.clear()
     if (!clean) continue
     const what = `${file.algorithm} is ${actual}, expected ${file.etag}`
     throw new HubError("corrupt", `${file.path}: ${what} (received twice; does a proxy alter it?)`)
   }
-  await rename(partial, blob)
 }
 
 /** @returns the hash of the whole file, as its etag is written */
-async function receive(
-  client: HubClient,
-  commit: string,
-  file: RemoteFile,
-  partial: string,
-  progress: ProgressMeter,
-): Promise<string> {
-  const handle = await open(partial, constants.O_RDWR | constants.O_CREAT, 0o644)
-  try {
-    const sink = await Sink.resume(handle, file, client.signal)
-    progress.place(file.path, sink.offset)
-    const backoff = new Backoff(client.patience, client.signal)
-    while (sink.offset < file.size) {
-      const before = sink.offset
-      try {
-        await receiveOnce(client, commit, file, sink, progress)
-      } catch (error) {
-        if (sink.offset === file.size) break // broken after the last byte
-        if (sink.offset - before >= PROGRESS) backoff.reset()
-        await backoff.pause(error)
-      }
+async function receive(origin: Origin, file: RemoteFile, sink: Sink, progress: ProgressMeter): Promise<string> {
+  await sink.resume(origin.signal)
+  progress.place(file.path, sink.offset)
+  const backoff = new Backoff(origin.patience, origin.signal)
+  while (sink.offset < file.size) {
+    const before = sink.offset
+    try {
+      await receiveOnce(origin, file, sink, progress)
+    } catch (error) {
+      if (sink.offset === file.size) break // broken after the last byte
+      if (sink.offset - before >= PROGRESS) backoff.reset()
+      await backoff.pause(error)
     }
-    await handle.sync()
-    return sink.digest()
-  } finally {
-    await handle.close()
   }
+  await sink.flush()
+  return sink.digest()
 }
 
 /** One connection: as far as it goes. Throws unless the file is whole. */
-async function receiveOnce(
-  client: HubClient,
-  commit: string,
-  file: RemoteFile,
-  sink: Sink,
-  progress: ProgressMeter,
-): Promise<void> {
-  const watch = new StallWatch(client.patience.stall)
-  const signal = client.signal ? AbortSignal.any([client.signal, watch.signal]) : watch.signal
+async function receiveOnce(origin: Origin, file: RemoteFile, sink: Sink, progress: ProgressMeter): Promise<void> {
+  const watch = new StallWatch(origin.patience.stall)
+  const signal = origin.signal ? AbortSignal.any([origin.signal, watch.signal]) : watch.signal
   try {
-    const { start, body } = await client.open(commit, file, sink.offset, signal)
+    const { start, tag, body } = await origin.open(file, sink.offset, signal)
     if (start !== sink.offset) {
       await sink.restart()
       progress.place(file.path, 0)
     }
+    await sink.expectSame(tag)
     for await (const chunk of body) {
       watch.touch()
       if (sink.offset + chunk.length > file.size) {
@@ -97,55 +107,53 @@ async function receiveOnce(
 
 /** The partial file and the hash of what is in it. */
 class Sink {
-  readonly #handle: FileHandle
+  readonly #partial: PartialFile
   readonly #file: RemoteFile
+  readonly #startHash: StartHash
   #hash: Hash
+  #tag: string | undefined
   offset = 0
 
-  private constructor(handle: FileHandle, file: RemoteFile) {
-    this.#handle = handle
+  constructor(partial: PartialFile, file: RemoteFile, startHash: StartHash) {
+    this.#partial = partial
     this.#file = file
-    this.#hash = startHash(file)
+    this.#startHash = startHash
+    this.#hash = startHash(file.algorithm, file.size)
   }
 
   /** Reads what an earlier run left. */
-  static async resume(handle: FileHandle, file: RemoteFile, signal?: AbortSignal): Promise<Sink> {
-    const sink = new Sink(handle, file)
-    const { size } = await handle.stat()
-    if (size > file.size) {
-      await handle.truncate(0)
-      return sink
-    }
-    const buffer = Buffer.allocUnsafe(Math.min(size, CHUNK))
-    while (sink.offset < size) {
+  async resume(signal: AbortSignal | undefined): Promise<void> {
+    if (this.#partial.size > this.#file.size) await this.#partial.clear()
+    for await (const bytes of this.#partial.read()) {
       signal?.throwIfAborted()
-      const { bytesRead } = await handle.read(buffer, 0, buffer.length, sink.offset)
-      if (bytesRead === 0) break
-      sink.#hash.update(buffer.subarray(0, bytesRead))
-      sink.offset += bytesRead
+      this.#hash.update(bytes)
+      this.offset += bytes.length
     }
-    return sink
+  }
+
+  /** What came before under another tag is of another file: with it goes the mixture. */
+  async expectSame(tag: string | undefined): Promise<void> {
+    const before = this.#tag
+    this.#tag = tag ?? before
+    if (this.offset === 0 || tag === undefined || before === undefined || tag === before) return
+    await this.restart()
+    throw new HubError("server", `${this.#file.path}: etag is ${tag}, expected ${before} as before`)
   }
 
   async write(bytes: Uint8Array): Promise<void> {
-    try {
-      for (let done = 0; done < bytes.length; ) {
-        const { bytesWritten } = await this.#handle.write(bytes, done, bytes.length - done, this.offset + done)
-        done += bytesWritten
-      }
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error
-      const what = `disk is full at byte ${this.offset} of ${this.#file.size}`
-      throw new HubError("space", `${this.#file.path}: ${what}; free some space, the next run continues here`)
-    }
+    await this.#partial.write(bytes)
     this.#hash.update(bytes)
     this.offset += bytes.length
   }
 
   async restart(): Promise<void> {
-    await this.#handle.truncate(0)
-    this.#hash = startHash(this.#file)
+    await this.#partial.clear()
+    this.#hash = this.#startHash(this.#file.algorithm, this.#file.size)
     this.offset = 0
+  }
+
+  flush(): Promise<void> {
+    return this.#partial.flush()
   }
 
   digest(): string {
@@ -153,18 +161,15 @@ class Sink {
   }
 }
 
-/** Git hashes a header before the bytes. */
-function startHash(file: RemoteFile): Hash {
-  return file.algorithm === "sha256" ? createHash("sha256") : createHash("sha1").update(`blob ${file.size}\0`)
-}
-
 /** Aborts when nothing has happened for a while. */
 class StallWatch {
   readonly #controller = new AbortController()
-  readonly #timer: NodeJS.Timeout
+  readonly #ms: number
+  #timer: ReturnType<typeof setTimeout>
 
   constructor(ms: number) {
-    this.#timer = setTimeout(() => this.#controller.abort(new Error(`no data for ${ms / 1000} s`)), ms)
+    this.#ms = ms
+    this.#timer = this.#start()
   }
 
   get signal(): AbortSignal {
@@ -172,12 +177,17 @@ class StallWatch {
   }
 
   touch(): void {
-    this.#timer.refresh()
+    clearTimeout(this.#timer)
+    this.#timer = this.#start()
   }
 
   /** Also closes a connection that was left in the middle. */
   stop(): void {
     clearTimeout(this.#timer)
     this.#controller.abort()
+  }
+
+  #start(): ReturnType<typeof setTimeout> {
+    return setTimeout(() => this.#controller.abort(new Error(`no data for ${this.#ms / 1000} s`)), this.#ms)
   }
 }
