@@ -4,9 +4,7 @@
 //   npm run bench:cache -- --data stories.jsonl.gz [--model DIR] [--dtype stored] [--device auto|gpu|software|lavapipe|swiftshader]
 //     [--held-out 128]
 // The data: one JSON object with a "text" a line, gzipped or not.
-import { appendFile, mkdir, readFile } from "node:fs/promises"
 import { parseArgs } from "node:util"
-import { gunzipSync } from "node:zlib"
 import {
   type DeviceKind,
   divergence,
@@ -16,7 +14,8 @@ import {
   open,
   type WeightPrecision,
 } from "../src/index.ts"
-import { commit } from "./commit.ts"
+import { circumstances, record } from "./row.ts"
+import { readTexts } from "./texts.ts"
 
 const { values } = parseArgs({
   options: {
@@ -34,13 +33,6 @@ const [device, dtype, heldOut] = [
   values.dtype as WeightPrecision,
   Number(values["held-out"]),
 ]
-
-async function readTexts(path: string): Promise<string[]> {
-  const bytes = await readFile(path)
-  const text = (path.endsWith(".gz") ? gunzipSync(bytes) : bytes).toString("utf8")
-  const lines = text.split("\n").filter((line) => line.trim() !== "")
-  return lines.slice(-heldOut).map((line) => JSON.parse(line).text as string)
-}
 
 /** Stories one by one, or so many behind one another that a context is full. */
 function sequencesOf(lm: LanguageModel, texts: readonly string[], context: number): number[][] {
@@ -62,10 +54,7 @@ async function logitError(lm: LanguageModel, reference: LanguageModel, ids: read
   return { mostLogitError: most, rmsLogitError: Math.sqrt(squares / other.length) }
 }
 
-const rounded = (_: string, value: unknown) =>
-  typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(5)) : value
-
-const texts = await readTexts(values.data)
+const texts = (await readTexts(values.data, heldOut)).slice(-heldOut)
 const checkpoint = await open(values.model)
 const positions = CONTEXTS.filter((context) => context <= checkpoint.config.maxPositions)
 for (const context of positions) {
@@ -74,10 +63,7 @@ for (const context of positions) {
   const sequences = sequencesOf(reference, texts, context)
   const { perplexity, reference: perplexityF32, ...rest } = await divergence(lm, reference, sequences)
   const result = {
-    commit: commit(),
-    date: new Date().toISOString(),
-    runtime: `node ${process.versions.node}`,
-    device: lm.device.description,
+    ...circumstances(lm.device),
     model: values.model ?? "storyteller",
     dtype,
     cacheDtype: "q8",
@@ -90,9 +76,7 @@ for (const context of positions) {
     ...rest,
     ...(await logitError(lm, reference, sequences.at(-1)!)),
   }
-  await mkdir(new URL("results/", import.meta.url), { recursive: true })
-  await appendFile(new URL("results/cache.jsonl", import.meta.url), `${JSON.stringify(result, rounded)}\n`)
-  console.log(JSON.stringify(result, rounded))
+  await record("cache", result)
   await lm.dispose()
   await reference.dispose()
 }

@@ -1,6 +1,5 @@
 // Times each kernel at the shapes of Gemma 3 270M and appends a row to bench/results. Usage:
 //   npm run bench:kernels -- [--device auto|gpu|software|lavapipe|swiftshader]
-import { appendFile, mkdir } from "node:fs/promises"
 import { parseArgs } from "node:util"
 import type { DeviceKind } from "../src/index.ts"
 import { add } from "../src/kernels/add.ts"
@@ -16,7 +15,7 @@ import { resetSampleState, sample, sampleState } from "../src/kernels/sample.ts"
 import type { Tensor } from "../src/kernels/tensor.ts"
 import { findNodeAdapter } from "../src/platform/node_adapter.ts"
 import { copyBandwidth } from "./bandwidth.ts"
-import { commit } from "./commit.ts"
+import { circumstances, record } from "./row.ts"
 
 const { values } = parseArgs({ options: { device: { type: "string", default: "auto" } } })
 const open = async (options?: DeviceOptions) => Device.open(await findNodeAdapter(values.device as DeviceKind), options)
@@ -181,14 +180,9 @@ for (const T of [1, 128]) {
   }
 }
 const result = {
-  commit: commit(),
-  date: new Date().toISOString(),
-  runtime: `node ${process.versions.node}`,
-  device: device.description,
+  ...circumstances(device),
   copyBytesPerSecond: copyRate,
   kernels: rows,
 }
-const rounded = (_: string, value: unknown) => (typeof value === "number" ? Number(value.toPrecision(4)) : value)
-await mkdir(new URL("results/", import.meta.url), { recursive: true })
-await appendFile(new URL("results/kernels.jsonl", import.meta.url), `${JSON.stringify(result, rounded)}\n`)
+await record("kernels", result)
 for (const each of [device, sharing]) each.dispose()

@@ -12,7 +12,6 @@ import { parseArgs } from "node:util"
 import type { DeviceKind } from "../src/index.ts"
 import { Device } from "../src/kernels/device.ts"
 import { findNodeAdapter } from "../src/platform/node_adapter.ts"
-import { commit } from "./commit.ts"
 import { chart } from "./peers/chart.ts"
 import { installPeers } from "./peers/install.ts"
 import { chosen, nameOf } from "./peers/lineup.ts"
@@ -20,6 +19,7 @@ import { measure } from "./peers/measure.ts"
 import { CONTEXT } from "./peers/peer.ts"
 import type { Row } from "./peers/row.ts"
 import { lastRows, tables, withTables } from "./peers/table.ts"
+import { commit, rounded } from "./row.ts"
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 const { values } = parseArgs({
@@ -77,9 +77,6 @@ async function run(): Promise<Row> {
     peers,
   }
 }
-
-const rounded = (_: string, value: unknown) =>
-  typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(4)) : value
 
 if (!values["report-only"]) {
   const row = await run()

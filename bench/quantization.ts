@@ -4,9 +4,7 @@
 //   npm run bench:quantization -- --data stories.jsonl.gz [--model DIR] [--device auto|gpu|software|lavapipe|swiftshader]
 //     [--calibrate 256] [--held-out 128]
 // The data: one JSON object with a "text" a line, gzipped or not.
-import { appendFile, mkdir, readFile } from "node:fs/promises"
 import { parseArgs } from "node:util"
-import { gunzipSync } from "node:zlib"
 import {
   type DeviceKind,
   divergence,
@@ -17,7 +15,8 @@ import {
   momentsOnDemand,
   quantize,
 } from "../src/index.ts"
-import { commit } from "./commit.ts"
+import { circumstances, record } from "./row.ts"
+import { readTexts } from "./texts.ts"
 
 const { values } = parseArgs({
   options: {
@@ -33,15 +32,7 @@ if (values.data === undefined) throw new RangeError("--data: is missing, expecte
 const CONTEXT = 512
 const device = values.device as DeviceKind
 
-async function readTexts(path: string): Promise<string[]> {
-  const bytes = await readFile(path)
-  const text = (path.endsWith(".gz") ? gunzipSync(bytes) : bytes).toString("utf8")
-  const texts = text.split("\n").flatMap((line) => (line.trim() === "" ? [] : [JSON.parse(line).text as string]))
-  if (texts.length >= calibrate + heldOut) return texts
-  throw new RangeError(`--data: has ${texts.length} texts, expected at least ${calibrate + heldOut}`)
-}
-
-const texts = await readTexts(values.data)
+const texts = await readTexts(values.data, calibrate + heldOut)
 const original = await load(values.model, { device, context: CONTEXT })
 const idsOf = (some: readonly string[]) => some.map((text) => original.encode(text).slice(0, CONTEXT))
 const held = idsOf(texts.slice(-heldOut))
@@ -58,10 +49,7 @@ interface Way {
 async function row({ dtype, method, lm, ...rest }: Omit<Way, "dtype"> & { dtype: string }) {
   const { tokens, perplexity, reference, kl, agreement } = await divergence(lm, original, held)
   return {
-    commit: commit(),
-    date: new Date().toISOString(),
-    runtime: `node ${process.versions.node}`,
-    device: lm.device.description,
+    ...circumstances(lm.device),
     model: values.model ?? "storyteller",
     dtype,
     method,
@@ -95,12 +83,8 @@ const atLoad = async (dtype: "q8" | "q4"): Promise<Way> => {
   }
 }
 
-const rounded = (_: string, value: unknown) =>
-  typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(5)) : value
 const show = async (result: object) => {
-  await mkdir(new URL("results/", import.meta.url), { recursive: true })
-  await appendFile(new URL("results/quantization.jsonl", import.meta.url), `${JSON.stringify(result, rounded)}\n`)
-  console.log(JSON.stringify(result, rounded))
+  await record("quantization", result)
 }
 try {
   await show(await row({ dtype: "bf16", method: "as stored", lm: original }))

@@ -1,8 +1,8 @@
 // Measures load, prefill and decode, and appends a row per model to bench/results. Usage:
 //   npm run bench -- [--device auto|gpu|software|lavapipe|swiftshader] [--models storyteller,270m,1b]
 //                    [--dtype stored|bf16|q8|q4] [--repeats 3]
-import { appendFile, mkdir, rm } from "node:fs/promises"
-import { cpus, loadavg } from "node:os"
+import { rm } from "node:fs/promises"
+import { loadavg } from "node:os"
 import { parseArgs } from "node:util"
 import { type DeviceKind, type LanguageModel, type LoadOptions, load, type ModelLocation } from "../src/index.ts"
 import { Device } from "../src/kernels/device.ts"
@@ -12,7 +12,7 @@ import { type Spread, spread } from "../test/helpers/decode_timing.ts"
 import { random1b } from "../test/helpers/random_1b.ts"
 import { writeRandom270m } from "../test/helpers/random_270m.ts"
 import { copyBandwidth } from "./bandwidth.ts"
-import { commit } from "./commit.ts"
+import { circumstances, record } from "./row.ts"
 
 const { values } = parseArgs({
   options: {
@@ -27,8 +27,6 @@ const dtype = values.dtype as NonNullable<LoadOptions["dtype"]>
 const repeats = Number(values.repeats)
 const PREFILLS = [64, 512]
 const DECODE_TOKENS = 64
-
-const rounded = (_: string, value: unknown) => (typeof value === "number" ? Number(value.toPrecision(4)) : value)
 
 async function measure(model: string, location: ModelLocation | undefined, copyRate: number) {
   const loadAverage = loadavg()[0]
@@ -76,13 +74,7 @@ async function measure(model: string, location: ModelLocation | undefined, copyR
     lm.memory.weights + cacheBytes(lm.config, 33 + DECODE_TOKENS / 2, { chunk: 0, bytesPerElement: 4 })
   const decodeSpread = spread(decode)
   const row = {
-    commit: commit(),
-    date: new Date().toISOString(),
-    runtime: `node ${process.versions.node}`,
-    device: lm.device.description,
-    software: lm.device.software,
-    cpu: `${cpus().length} x ${cpus()[0]?.model ?? "unknown"}`,
-    loadAverage,
+    ...circumstances(lm.device, loadAverage),
     model,
     dtype,
     context: lm.context,
@@ -113,13 +105,11 @@ async function found(model: string): Promise<{ location?: ModelLocation; remove?
 const gpu = await Device.open(await findNodeAdapter(device))
 const copyRate = await copyBandwidth(gpu)
 gpu.dispose()
-await mkdir(new URL("results/", import.meta.url), { recursive: true })
 for (const model of values.models.split(",")) {
   const { location, remove } = await found(model)
   try {
     const row = await measure(model, location, copyRate)
-    await appendFile(new URL("results/generate.jsonl", import.meta.url), `${JSON.stringify(row, rounded)}\n`)
-    console.log(JSON.stringify(row, rounded, 2))
+    await record("generate", row)
   } finally {
     await remove?.()
   }

@@ -1,13 +1,11 @@
 // Serves a model over HTTP and has several clients ask at once, and appends a row to bench/results/serve.jsonl: tokens per second in
 // all, and how long each waits for its first. Usage:
 //   npm run bench:serve -- [--device auto|gpu|software|lavapipe|swiftshader] [--parallel 1,4,8] [--clients 1,4,8] [--rounds 5]
-import { appendFile } from "node:fs/promises"
-import { cpus, loadavg } from "node:os"
 import { parseArgs } from "node:util"
 import { type DeviceKind, load } from "../src/index.ts"
 import { createServer } from "../src/serve/index.ts"
 import { inTurn, spread } from "../test/helpers/decode_timing.ts"
-import { commit } from "./commit.ts"
+import { circumstances, record } from "./row.ts"
 
 const { values } = parseArgs({
   options: {
@@ -66,13 +64,7 @@ const measured = await inTurn(
 )
 const { lm } = served[0]!
 const row = {
-  commit: commit(),
-  date: new Date().toISOString(),
-  runtime: `node ${process.versions.node}`,
-  device: lm.device.description,
-  software: lm.device.software,
-  cpu: `${cpus().length} x ${cpus()[0]?.model ?? "unknown"}`,
-  loadAverage: loadavg()[0],
+  ...circumstances(lm.device),
   model: "storyteller",
   context: lm.context,
   maxTokens: MAX_TOKENS,
@@ -86,6 +78,4 @@ for (const { lm, server } of served) {
   await server.close()
   await lm.dispose()
 }
-const rounded = (_: string, value: unknown) => (typeof value === "number" ? Number(value.toPrecision(4)) : value)
-await appendFile(new URL("results/serve.jsonl", import.meta.url), `${JSON.stringify(row, rounded)}\n`)
-console.log(JSON.stringify(row, rounded, 2))
+await record("serve", row)

@@ -5,8 +5,7 @@
 //   npm run bench:speculation -- [--model DIR] [--dtype stored|f32|bf16|f16|q8|q4] [--draft DIR] [--draft-dtype q4]
 //     [--draft-tokens 1,2,4,8] [--tokens 128] [--repeats 5] [--temperature 0] [--device auto|gpu|software|lavapipe|swiftshader]
 //     [--prompt "Once upon a time"] [--draft-layers 2]
-import { appendFile, mkdir } from "node:fs/promises"
-import { cpus, loadavg } from "node:os"
+import { loadavg } from "node:os"
 import { parseArgs } from "node:util"
 import { type DeviceKind, type GenerationOptions, type LoadOptions, load } from "../src/index.ts"
 import { parseConfig } from "../src/model/config.ts"
@@ -15,7 +14,7 @@ import { type Folder, memoryFolder } from "../src/model/source.ts"
 import { weightTable } from "../src/model/weights.ts"
 import { spread } from "../test/helpers/decode_timing.ts"
 import { gaussians } from "../test/helpers/random_folder.ts"
-import { commit } from "./commit.ts"
+import { circumstances, record } from "./row.ts"
 
 const { values } = parseArgs({
   options: {
@@ -71,15 +70,8 @@ for (let round = -1; round < repeats; round++) {
     acceptances[i] = acceptance
   }
 }
-const rounded = (_: string, value: unknown) => (typeof value === "number" ? Number(value.toPrecision(4)) : value)
 const row = {
-  commit: commit(),
-  date: new Date().toISOString(),
-  runtime: `node ${process.versions.node}`,
-  device: target.device.description,
-  software: target.device.software,
-  cpu: `${cpus().length} x ${cpus()[0]?.model ?? "unknown"}`,
-  loadAverage,
+  ...circumstances(target.device, loadAverage),
   model: layers ? "18 layers" : (values.model ?? "storyteller"),
   dtype: values.dtype,
   draft: layers ? `the first ${layers}, the others adding nothing` : (values.draft ?? "storyteller"),
@@ -93,9 +85,7 @@ const row = {
 }
 await draft.dispose()
 await target.dispose()
-await mkdir(new URL("results/", import.meta.url), { recursive: true })
-await appendFile(new URL("results/speculation.jsonl", import.meta.url), `${JSON.stringify(row, rounded)}\n`)
-process.stdout.write(`${JSON.stringify(row, rounded, 2)}\n`)
+await record("speculation", row)
 
 /** Random weights in bf16; what the layers from `some` on give is multiplied by zero. */
 async function randomLayers(all: number, some: number): Promise<Folder> {

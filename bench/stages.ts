@@ -2,8 +2,8 @@
 // bench/results/stages.jsonl: milliseconds, dispatches and the bytes bound to them against what the adapter copies. Usage:
 //   npm run bench:stages -- [--device auto|gpu|software|lavapipe|swiftshader] [--models storyteller,270m] [--dtypes stored,q8,q4]
 //     [--position 512] [--rounds 9]
-import { appendFile, mkdir, rm } from "node:fs/promises"
-import { cpus, loadavg } from "node:os"
+import { rm } from "node:fs/promises"
+import { loadavg } from "node:os"
 import { parseArgs } from "node:util"
 import { type DeviceKind, load, type WeightPrecision } from "../src/index.ts"
 import type { Device } from "../src/kernels/device.ts"
@@ -15,7 +15,7 @@ import { internals } from "../src/session.ts"
 import { GREEDY, inTurn, type Spread } from "../test/helpers/decode_timing.ts"
 import { writeRandom270m } from "../test/helpers/random_270m.ts"
 import { copyBandwidth } from "./bandwidth.ts"
-import { commit } from "./commit.ts"
+import { circumstances, record } from "./row.ts"
 
 const { values } = parseArgs({
   options: {
@@ -74,13 +74,7 @@ async function measure(model: string, folder: string | undefined, dtype: WeightP
   const { stages: found, whole } = await stages(loaded, plan)
   const copyRate = await copyBandwidth(loaded.device)
   const row = {
-    commit: commit(),
-    date: new Date().toISOString(),
-    runtime: `node ${process.versions.node}`,
-    device: lm.device.description,
-    software: lm.device.software,
-    cpu: `${cpus().length} x ${cpus()[0]?.model ?? "unknown"}`,
-    loadAverage,
+    ...circumstances(lm.device, loadAverage),
     model,
     dtype,
     position,
@@ -99,15 +93,12 @@ async function measure(model: string, folder: string | undefined, dtype: WeightP
   return row
 }
 
-const rounded = (_: string, value: unknown) =>
-  typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(4)) : value
-await mkdir(new URL("results/", import.meta.url), { recursive: true })
 for (const model of values.models.split(",")) {
   const folder = model === "270m" ? (await writeRandom270m()).folder : undefined
   try {
     for (const dtype of values.dtypes.split(",") as WeightPrecision[]) {
       const row = await measure(model, folder, dtype)
-      await appendFile(new URL("results/stages.jsonl", import.meta.url), `${JSON.stringify(row, rounded)}\n`)
+      await record("stages", row)
       console.table(
         Object.fromEntries(
           row.stages.map(({ kernel, dispatches, ms, gbPerSecond }) => [

@@ -2,15 +2,14 @@
 // ternary and in bf16 (each with the norm before it, and alone), taken in turn; whole decode steps near the beginning and far
 // from it, taken in turn; prefill. Usage:
 //   npm run bench:ternary -- [--device auto|gpu|software|lavapipe|swiftshader] [--rounds 25]
-import { appendFile, mkdir } from "node:fs/promises"
-import { cpus, loadavg } from "node:os"
+import { loadavg } from "node:os"
 import { parseArgs } from "node:util"
 import { type DeviceKind, type Folder, type LanguageModel, load } from "../src/index.ts"
 import { internals } from "../src/session.ts"
 import { type Products, type Spread, spread, timeDecode, timeProducts } from "../test/helpers/decode_timing.ts"
 import { randomHgrn } from "../test/helpers/random_hgrn.ts"
 import { copyBandwidth } from "./bandwidth.ts"
-import { commit } from "./commit.ts"
+import { circumstances, record } from "./row.ts"
 
 const { values } = parseArgs({
   options: { device: { type: "string", default: "auto" }, rounds: { type: "string", default: "25" } },
@@ -54,13 +53,7 @@ async function measure(folder: Folder) {
   })
   const { ternary, ternaryAlone, bf16, bf16Alone } = await timeProducts(model, rounds)
   const row = {
-    commit: commit(),
-    date: new Date().toISOString(),
-    runtime: `node ${process.versions.node}`,
-    device: lm.device.description,
-    software: lm.device.software,
-    cpu: `${cpus().length} x ${cpus()[0]?.model ?? "unknown"}`,
-    loadAverage, // of the minute before: above 0 there was other work
+    ...circumstances(lm.device, loadAverage),
     model: "MMfreeLM-370M's shape",
     parameters: lm.parameters.total,
     ternaryWeights: weights,
@@ -84,9 +77,5 @@ async function measure(folder: Folder) {
   return row
 }
 
-const rounded = (_: string, value: unknown) =>
-  typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(4)) : value
 const row = await measure(await randomHgrn())
-await mkdir(new URL("results/", import.meta.url), { recursive: true })
-await appendFile(new URL("results/ternary.jsonl", import.meta.url), `${JSON.stringify(row, rounded)}\n`)
-console.log(JSON.stringify(row, rounded, 2))
+await record("ternary", row)

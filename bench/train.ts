@@ -8,9 +8,8 @@
 //                                                          storyteller at half its size, and what training gives back
 //   npm run bench:train -- 270m                                                    LoRA on Gemma 3 270M's shape
 // A run with --store DIR goes on from there when it was stopped. Add --device auto|gpu|software|lavapipe|swiftshader, and --out FILE.svg for the loss curve.
-import { appendFile, mkdir } from "node:fs/promises"
 import { cpus } from "node:os"
-import { commit } from "./commit.ts"
+import { commit, record } from "./row.ts"
 import { adapter, large } from "./training/adapters.ts"
 import { positionals } from "./training/arguments.ts"
 import { curve, family } from "./training/from_scratch.ts"
@@ -20,6 +19,4 @@ const runs = { curve, family, ranks, compress: compressed, tune: adapter, "270m"
 const run = runs[positionals[0] as keyof typeof runs]
 if (!run) throw new RangeError(`run: is ${positionals[0]}, expected one of ${Object.keys(runs).join(", ")}`)
 const row = { date: new Date().toISOString(), commit: commit(), cpu: cpus()[0]?.model, ...(await run()) }
-await mkdir(new URL("results/", import.meta.url), { recursive: true })
-await appendFile(new URL("results/training.jsonl", import.meta.url), `${JSON.stringify(row)}\n`)
-console.log(JSON.stringify(row, null, 2))
+await record("training", row)
