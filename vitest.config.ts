@@ -1,5 +1,8 @@
 import { defineConfig } from "vitest/config"
 
+/** What `npm test` leaves out: it is run with its own mode. */
+const SEPARATE = ["large", "web"]
+
 // The adapter is found through process.env and dlopen, which only work on a process's main thread: hence forks.
 // One worker: a software adapter already uses every core.
 export default defineConfig(({ mode }) => ({
@@ -8,7 +11,7 @@ export default defineConfig(({ mode }) => ({
     maxWorkers: 1,
     testTimeout: 120_000,
     hookTimeout: 120_000,
-    include: mode === "large" ? ["test/large/**/*.test.ts"] : ["test/**/*.test.ts"],
-    exclude: mode === "large" ? [] : ["test/large/**"],
+    include: SEPARATE.includes(mode) ? [`test/${mode}/**/*.test.ts`] : ["test/**/*.test.ts"],
+    exclude: SEPARATE.includes(mode) ? [] : SEPARATE.map((folder) => `test/${folder}/**`),
   },
 }))

@@ -1,9 +1,18 @@
 /**
  * What went wrong between here and the Hub:
  * `access` gated or refused, `missing` no such model, revision or file, `network` no answer, `server` a failing answer,
- * `corrupt` wrong bytes, `changed` the repository moved meanwhile, `space` a full disk, `unsupported` no weights that are read.
+ * `corrupt` wrong bytes, `changed` the repository moved meanwhile, `space` a full disk, `unsupported` no weights that are read, `busy` underway elsewhere.
  */
-export type HubErrorCode = "access" | "missing" | "network" | "server" | "corrupt" | "changed" | "space" | "unsupported"
+export type HubErrorCode =
+  | "access"
+  | "missing"
+  | "network"
+  | "server"
+  | "corrupt"
+  | "changed"
+  | "space"
+  | "unsupported"
+  | "busy"
 
 /** A failed download. The message says what to do. */
 export class HubError extends Error {

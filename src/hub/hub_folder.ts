@@ -1,4 +1,5 @@
 import { expectInside, type Folder, parseJson, type Source, urlSource } from "../model/source.ts"
+import { fileNames } from "./answers.ts"
 import { answerError, networkError } from "./errors.ts"
 import { checkEndpoint, checkModelId, checkRevision, DEFAULT_ENDPOINT, DEFAULT_REVISION, fileUrl } from "./model_id.ts"
 
@@ -45,12 +46,4 @@ export function hubFolder(id: string, options: HubFolderOptions = {}): Folder {
       throw error
     },
   }
-}
-
-/** The names at the top of a repository, from what the Hub tells about it. */
-function fileNames(info: unknown): string[] {
-  const siblings = (info as { siblings?: unknown } | null)?.siblings
-  if (!Array.isArray(siblings)) return []
-  const names: unknown[] = siblings.map((file) => (file as { rfilename?: unknown } | null)?.rfilename)
-  return names.filter((name): name is string => typeof name === "string" && !name.includes("/"))
 }

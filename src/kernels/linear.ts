@@ -1,4 +1,5 @@
 import { dequantize } from "./dequantize.ts"
+import { linearRounded, roundsTokens } from "./linear_rounded.ts"
 import { linearTernary, linearTernaryEach } from "./linear_ternary.ts"
 import { linearSubgroup, linearTiled } from "./linear_tiled.ts"
 import { fewTokens, linearVector, type Product } from "./linear_vector.ts"
@@ -14,8 +15,8 @@ import { FEW, sharesFew, sharesLoads } from "./subgroups.ts"
 import type { Matrix, Tensor } from "./tensor.ts"
 
 /**
- * `y = x weight^T`. Where x is int8 and the weight ternary the sums are of integers, and so exact. A single token meets
- * weights in q4 or q8 in eight bits, unless a tape records.
+ * `y = x weight^T`. Where x is int8 and the weight ternary the sums are of integers, and so exact. Up to 16 tokens
+ * meet weights in q4 or q8 in eight bits, unless a tape records, and what comes of each is to the bit what it gives alone.
  *
  * @param x      `[T, C]`, f32, or int8 as `bitNorm` gives it
  * @param weight `[N, C]`; ternary where x is int8
@@ -40,8 +41,9 @@ export function linear(run: Run, x: Tensor, weight: Matrix): Tensor {
 
 /** Chooses the kernel of a product. */
 function record(run: Run, product: Product): void {
-  const T = product.x.shape[0]!
+  const [T, C] = product.x.shape as [number, number]
   if (product.x.dtype === "int8") linearTernary(run, product)
+  else if (roundsTokens(run, [T, C], product.weight)) linearRounded(run, product)
   else if (T > 1 && T <= FEW && sharesFew(run)) linearSubgroup(run, product)
   else if (T <= fewTokens(run.device)) linearVector(run, product)
   else linearTiled(run, product)

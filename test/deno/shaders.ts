@@ -10,9 +10,8 @@ const OVERRIDES: Readonly<Record<string, readonly number[]>> = {
   SILU: [0, 1],
   GATED: [0, 1],
   SPLIT: [1, 32],
-  TOKENS: [1, 4],
+  TOKENS: [1, 8],
   BLOCKS: [1, 20],
-  CODES: [2, 40],
   POST: [0, 1],
   NORM: [0, 1],
 }

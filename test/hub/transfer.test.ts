@@ -239,7 +239,7 @@ async function compile(to: string): Promise<URL> {
     rewriteRelativeImportExtensions: true,
   }
   const names = (await readdir("src/hub")).map((name) => `hub/${name}`)
-  for (const name of [...names, "model/gguf/find.ts"]) {
+  for (const name of [...names, "model/gguf/find.ts", "model/source.ts", "model/url_source.ts"]) {
     const source = await readFile(join("src", name), "utf8")
     const { outputText } = ts.transpileModule(source, { fileName: name, compilerOptions: options })
     await mkdir(join(to, dirname(name)), { recursive: true })

@@ -1,13 +1,14 @@
 import { describe, expect, test } from "vitest"
 import type { Device } from "../../src/kernels/device.ts"
 import { embed } from "../../src/kernels/embed.ts"
+import { gatedLinear } from "../../src/kernels/gated_linear.ts"
 import { linear, linearBackwardInput } from "../../src/kernels/linear.ts"
-import { fitsWorkgroup, gatedVector } from "../../src/kernels/linear_vector.ts"
+import { tokensThatFit } from "../../src/kernels/linear_rounded.ts"
 import { type QuantizedDtype, quantize } from "../../src/kernels/quantize.ts"
 import { fromGroups, toGroups } from "../../src/kernels/row_groups.ts"
 import { Run } from "../../src/kernels/run.ts"
 import { Tape } from "../../src/kernels/tape.ts"
-import { byteSize, type Matrix } from "../../src/kernels/tensor.ts"
+import { byteSize, type Matrix, type Tensor } from "../../src/kernels/tensor.ts"
 import { expectClose } from "../helpers/compare.ts"
 import { gradients, readAll } from "../helpers/gradients.ts"
 import {
@@ -156,7 +157,7 @@ describe("quantized weights", () => {
   test.each(DTYPES)(
     "are gathered, multiplied by many tokens and passed back through as what they stand for, %s",
     async (dtype) => {
-      const [T, N, C] = [5, 39, 96]
+      const [T, N, C] = [17, 39, 96]
       const weight = weights(N * C, 2, "bf16")
       for (const most of [undefined, 32]) {
         const { into, values } = await rounded(device(), [N, C], weight, dtype, most)
@@ -185,16 +186,52 @@ describe("quantized weights", () => {
     { N: 33, C: 2048, device: sharing },
   ]
 
-  test.each(SHAPES)("meet a token in eight bits: exactly what is defined, [$N, $C]", async ({ N, C, device }) => {
-    const codes = Float32Array.from({ length: C }, (_, c) => (c % 32 === 7 ? 127 : ((c * 37) % 255) - 127))
-    const x = codes.map((code, c) => code * 2 ** ((c >> 5) % 5)) // of each block a multiple of its scale
+  /** T tokens of which each block has one scale with its codes: what is rounded stays what it is. */
+  function multiples(T: number, C: number): Float32Array<ArrayBuffer> {
+    const code = (i: number) => (i % 32 === 7 ? 127 : ((i * 37) % 255) - 127)
+    return Float32Array.from({ length: T * C }, (_, i) => code(i) * 2 ** (((i >> 5) % 5) - 6))
+  }
+
+  test.each(SHAPES)("meet tokens in eight bits: exactly what is defined, [$N, $C]", async ({ N, C, device }) => {
     for (const dtype of DTYPES) {
-      for (const most of [undefined, 64]) {
+      for (const [T, most] of [[1], [1, 64], [3, 64], [8]] as const) {
+        const x = multiples(T, C)
         const { into, values } = await rounded(device(), [N, C], weights(N * C, 5, "f16"), dtype, most)
-        const y = await compute(device(), (run) => linear(run, tensor(device(), [1, C], x), into))
-        expectClose(y, product.linear(x, values, C), { relative: 2e-6 }, { what: `vector ${dtype} C ${C}` })
+        const y = await compute(device(), (run) => linear(run, tensor(device(), [T, C], x), into))
+        expectClose(y, product.linear(x, values, C), { relative: 2e-6 }, { what: `vector ${dtype} T ${T} C ${C}` })
         free(device(), into)
       }
+    }
+  })
+
+  const FEW = [
+    { C: 96, counts: [2, 3, 5, 8, 13, 16], device: plain },
+    { C: 96, counts: [2, 3, 5, 8, 13, 16], device: sharing },
+    { C: 2048, counts: [8], device: plain }, // fits four times
+    { C: 8192, counts: [3], device: sharing }, // fits once
+  ]
+
+  test.each(FEW)("give a token to the bit what they give it alone, $counts of $C", async ({ C, counts, device }) => {
+    const F = 36
+    const x = uniform(16 * C, 1, 3)
+    for (const dtype of DTYPES) {
+      const { into } = await rounded(device(), [2 * F, C], weights(2 * F * C, 5, "bf16"), dtype)
+      for (const op of [linear, (run: Run, x: Tensor, w: Matrix) => gatedLinear(run, x, w, "gelu_tanh")]) {
+        const of = async (from: number, T: number) => {
+          const input = tensor(device(), [T, C], x.slice(from * C, (from + T) * C))
+          const y = await compute(device(), (run) => op(run, input, into))
+          free(device(), input)
+          return y
+        }
+        const alone: number[] = []
+        for (let t = 0; t < Math.max(...counts); t++) alone.push(...(await of(t, 1)))
+        expect(alone.some((value) => value !== 0)).toBe(true)
+        for (const T of counts) {
+          const together = await of(0, T)
+          expect([...together], `${dtype} T ${T}`).toEqual(alone.slice(0, together.length))
+        }
+      }
+      free(device(), into)
     }
   })
 
@@ -215,47 +252,52 @@ describe("quantized weights", () => {
     }
   })
 
-  test.each(DTYPES)("meet a token as it is where it is too long for a workgroup, and on a tape, %s", async (dtype) => {
-    const [N, C] = [8, 16_384]
-    expect(fitsWorkgroup(device(), C)).toBe(false)
-    const weight = {
-      dtype: "f32" as const,
-      stored: repeat(uniform(4096, 1), N * C),
-      values: repeat(uniform(4096, 1), N * C),
-    }
-    const long = await rounded(device(), [N, C], weight, dtype)
-    const x = uniform(C, 2)
-    const y = await compute(device(), (run) => linear(run, tensor(device(), [1, C], x), long.into))
-    expectClose(y, product.linear(x, long.values, C), { relative: 6e-6 }, { what: `long ${dtype}` })
-    const short = await rounded(device(), [40, 96], weights(40 * 96, 3, "f32"), dtype)
-    const token = uniform(96, 4)
-    const input = tensor(device(), [1, 96], token)
-    const taped = new Run(device(), new Tape())
-    const [exact] = await readAll(device(), taped, [linear(taped, input, short.into)])
-    expectClose(exact!, product.linear(token, short.values, 96), { relative: 2e-6 }, { what: `taped ${dtype}` })
-    const dy = uniform(40, 5)
-    const [dx] = await gradients(device(), (run) => linear(run, input, short.into), tensor(device(), [1, 40], dy), [
-      input,
-    ])
-    expectClose(dx!, product.linearBackwardInput(dy, short.values, 96), { relative: 2e-6 }, { what: `dx ${dtype}` })
-  })
+  test.each(DTYPES)(
+    "meet tokens as they are where one is too long for a workgroup, and on a tape, %s",
+    async (dtype) => {
+      const [T, N, C] = [2, 8, 16_384]
+      expect([C, 8192, 2048].map((columns) => tokensThatFit(device(), columns))).toEqual([0, 1, 6])
+      const weight = {
+        dtype: "f32" as const,
+        stored: repeat(uniform(4096, 1), N * C),
+        values: repeat(uniform(4096, 1), N * C),
+      }
+      const long = await rounded(device(), [N, C], weight, dtype)
+      const x = uniform(T * C, 2)
+      for (const tokens of [1, T]) {
+        const some = x.slice(0, tokens * C)
+        const y = await compute(device(), (run) => linear(run, tensor(device(), [tokens, C], some), long.into))
+        expectClose(y, product.linear(some, long.values, C), { relative: 6e-6 }, { what: `long ${dtype} T ${tokens}` })
+      }
+      const short = await rounded(device(), [40, 96], weights(40 * 96, 3, "f32"), dtype)
+      const token = uniform(T * 96, 4)
+      const input = tensor(device(), [T, 96], token)
+      const taped = new Run(device(), new Tape())
+      const [exact] = await readAll(device(), taped, [linear(taped, input, short.into)])
+      expectClose(exact!, product.linear(token, short.values, 96), { relative: 2e-6 }, { what: `taped ${dtype}` })
+      const dy = uniform(T * 40, 5)
+      const [dx] = await gradients(device(), (run) => linear(run, input, short.into), tensor(device(), [T, 40], dy), [
+        input,
+      ])
+      expectClose(dx!, product.linearBackwardInput(dy, short.values, 96), { relative: 2e-6 }, { what: `dx ${dtype}` })
+    },
+  )
 
-  test.each(DTYPES)("gate a token in one product, %s", async (dtype) => {
+  test.each(DTYPES)("gate tokens in one product, %s", async (dtype) => {
     const [F, C] = [68, 96]
-    const codes = Float32Array.from({ length: C }, (_, c) => (c % 32 === 7 ? 127 : ((c * 37) % 255) - 127) / 64)
-    for (const [activation, device] of [
-      ["gelu_tanh", sharing()],
-      ["silu", plain()],
+    for (const [T, activation, device] of [
+      [1, "gelu_tanh", sharing()],
+      [1, "silu", plain()],
+      [7, "gelu_tanh", plain()],
+      [7, "silu", sharing()],
     ] as const) {
+      const x = multiples(T, C)
       const { into, values } = await rounded(device, [2 * F, C], weights(2 * F * C, 5, "f16"), dtype)
-      const both = product.linear(codes, values, C)
-      const y = await compute(device, (run) => {
-        const y = run.empty([1, F])
-        gatedVector(run, tensor(device, [1, C], codes), into.parts[0]!.tensor, y, activation)
-        return y
-      })
-      const expected = glu(both.subarray(0, F), both.subarray(F), activation)
-      expectClose(y, expected, { relative: 4e-6 }, { what: `gated ${dtype} ${activation}` })
+      const gate = product.linear(x, values.slice(0, F * C), C)
+      const up = product.linear(x, values.slice(F * C), C)
+      const y = await compute(device, (run) => gatedLinear(run, tensor(device, [T, C], x), into, activation))
+      expectClose(y, glu(gate, up, activation), { relative: 4e-6 }, { what: `gated ${dtype} ${activation} T ${T}` })
+      free(device, into)
     }
   })
 

@@ -4,13 +4,23 @@
 const BLOCK_WORDS = 5u; // of a row
 const NIBBLES = vec4<u32>(0x000f000fu);
 
-// Codes as the multiplication wants them: 2^16 code 0 + code 2 of each word, and 2^16 code 1 + code 3.
-fn even(c: vec4<i32>) -> vec4<u32> {
-  return bitcast<vec4<u32>>(((c << vec4<u32>(24u)) >> vec4<u32>(8u)) + ((c << vec4<u32>(8u)) >> vec4<u32>(24u)));
+// Codes of 16 columns as the multiplication wants them: 2^16 code 0 + code 2 of each word, and 2^16 code 1 + code 3.
+struct Half { even: vec4<u32>, odd: vec4<u32> }
+
+fn half_of(codes: vec4<u32>) -> Half {
+  let c = bitcast<vec4<i32>>(codes);
+  let even = ((c << vec4<u32>(24u)) >> vec4<u32>(8u)) + ((c << vec4<u32>(8u)) >> vec4<u32>(24u));
+  let odd = (((c << vec4<u32>(16u)) >> vec4<u32>(24u)) << vec4<u32>(16u)) + (c >> vec4<u32>(24u));
+  return Half(bitcast<vec4<u32>>(even), bitcast<vec4<u32>>(odd));
 }
 
-fn odd(c: vec4<i32>) -> vec4<u32> {
-  return bitcast<vec4<u32>>((((c << vec4<u32>(16u)) >> vec4<u32>(24u)) << vec4<u32>(16u)) + (c >> vec4<u32>(24u)));
+// A block of four rows: eight columns a word, then the scales with the zeros.
+struct Words { a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, scales: vec4<f32>, zeros: vec4<i32> }
+
+fn words_at(i: u32) -> Words {
+  let last = weight[i + 4u * QUADS];
+  return Words(weight[i], weight[i + QUADS], weight[i + 2u * QUADS], weight[i + 3u * QUADS],
+               bitcast<vec4<f32>>(last & vec4<u32>(~15u)), vec4<i32>(last & vec4<u32>(15u)));
 }
 
 fn product(w: vec4<u32>, e0: u32, o0: u32, e1: u32, o1: u32) -> vec4<u32> {
@@ -19,17 +29,13 @@ fn product(w: vec4<u32>, e0: u32, o0: u32, e1: u32, o1: u32) -> vec4<u32> {
 }
 
 // 16 columns of four rows: eight sums of at most 2 * 15 * 127 stay in the upper half, what lies below within half of it.
-fn sixteen(i: u32, codes: vec4<u32>) -> vec4<i32> {
-  let e = even(bitcast<vec4<i32>>(codes));
-  let o = odd(bitcast<vec4<i32>>(codes));
-  let p = vec4<u32>(0x8000u) + product(weight[i], e.x, o.x, e.y, o.y) + product(weight[i + QUADS], e.z, o.z, e.w, o.w);
+fn sixteen(a: vec4<u32>, b: vec4<u32>, c: Half) -> vec4<i32> {
+  let p = vec4<u32>(0x8000u) + product(a, c.even.x, c.odd.x, c.even.y, c.odd.y)
+                             + product(b, c.even.z, c.odd.z, c.even.w, c.odd.w);
   return bitcast<vec4<i32>>(p) >> vec4<u32>(16u);
 }
 
-// Of weights from i on and codes of block b, first and second half.
-fn block(i: u32, b: u32, first: vec4<u32>, second: vec4<u32>) -> vec4<f32> {
-  let behind = weight[i + 4u * QUADS];
-  let sums = sixteen(i, first) + sixteen(i + 2u * QUADS, second);
-  let zeros = vec4<i32>(behind & vec4<u32>(15u)) * code_sums[b];
-  return bitcast<vec4<f32>>(behind & vec4<u32>(~15u)) * (scales[b] * vec4<f32>(sums - zeros));
+fn product_of(w: Words, c: Codes) -> vec4<f32> {
+  let sums = sixteen(w.a, w.b, c.first) + sixteen(w.c, w.d, c.second);
+  return w.scales * (c.scale * vec4<f32>(sums - w.zeros * c.sum));
 }

@@ -1,13 +1,21 @@
-// Two invocations of a subgroup read the codes of a block for all of it.
-var<private> half: u32;
-fn codes_of(b: u32) -> array<vec4<u32>, 2> {
-  let own = codes[2u * b + half];
-  return array<vec4<u32>, 2>(subgroupBroadcast(own, 0u), subgroupBroadcast(own, 1u));
+// Four invocations of a subgroup read the codes of a block of two tokens for all of it, half a token each.
+var<private> place: u32;
+
+fn pair_of(b: u32, t: u32) -> array<Codes, 2> {
+  let i = b * TOKENS + t + min(place / 2u, TOKENS - 1u);
+  let own = half_of(codes[2u * i + place % 2u]);
+  let last = behind[i];
+  let sum = bitcast<i32>(last.x);
+  let scale = bitcast<f32>(last.y);
+  return array<Codes, 2>(
+    Codes(from_0(own), from_1(own), subgroupBroadcast(sum, 0u), subgroupBroadcast(scale, 0u)),
+    Codes(from_2(own), from_3(own), subgroupBroadcast(sum, 2u), subgroupBroadcast(scale, 2u)),
+  );
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32,
-        @builtin(subgroup_invocation_id) place: u32) {
-  half = place & 1u;
-  four_rows(id.x, lane);
+        @builtin(subgroup_invocation_id) invocation: u32) {
+  place = invocation % 4u;
+  four_rows(id.x, lane, id.y * TOKENS);
 }

@@ -1,24 +1,30 @@
-// The product of a token and weights in blocks of 32 columns, 4 rows per invocation. A kernel that links this has BLOCK_WORDS,
-// the words of a block of a row; codes_of(b), the codes of block b of x in two halves; and block(i, b, first, second), what these
-// give with the block of four rows that begins at weight[i].
-// A token's activations x [1, C] in int8, rounded by each workgroup for itself, in C / 32 = BLOCKS blocks of 32 columns:
+// The product of up to TOKENS tokens and weights in blocks of 32 columns, 4 rows per invocation: a block of weights is read once
+// for all tokens, and what comes of a token is to the bit the same whatever there is beside it. A kernel that links this has
+//   BLOCK_WORDS, words_at(i)   the words of a block of a row; those of four rows, which begin at weight[i]
+//   half_of(codes)             16 codes as the product wants them
+//   product_of(w, c)           the product of a block of four rows and of a token
+//   pair_of(b, t)              block b of tokens t and t + 1, which is another where TOKENS is 1
+// A token's activations x[t] [C] in int8, rounded by each workgroup for itself, in C / 32 = BLOCKS blocks of 32 columns:
 //   code = round(x / scale),   scale = max |x| / 127 of the block
 // Once, for all of them: what lives from one barrier to the next is kept in memory by software adapters.
 override WORKGROUP: u32 = 32;
+override TOKENS: u32 = 1; // 1, 2, 4 or 8
 override GATED: bool = false;
 override SILU: bool = false;
 override BLOCKS: u32 = 1;
-override CODES: u32 = 2; // twice BLOCKS
 const QUADS = 8u; // four rows each, of which the words lie next to one another: src/kernels/tensor.ts says more
-struct Params { first_row: u32, rows: u32 }
+struct Params { T: u32, N: u32, first_row: u32, rows: u32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> weight: array<vec4<u32>>; // of four rows
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-var<workgroup> codes: array<vec4<u32>, CODES>; // 16 each, two to a block
-var<workgroup> scales: array<f32, BLOCKS>;
-var<workgroup> code_sums: array<i32, BLOCKS>;
+// A block of a token: its codes in two halves, their sum, and what they are multiples of.
+struct Codes { first: Half, second: Half, sum: i32, scale: f32 }
+
+// Blocks of all tokens lie together.
+var<workgroup> codes: array<vec4<u32>, 2u * BLOCKS * TOKENS>; // 16 each, two to a block
+var<workgroup> behind: array<vec2<u32>, BLOCKS * TOKENS>; // their sum, and their scale
 
 fn round4(v: vec4<f32>, per_unit: f32) -> vec4<i32> { return vec4<i32>(round(v * per_unit)); }
 
@@ -27,28 +33,28 @@ fn packed4(c: vec4<i32>) -> u32 {
   return bytes.x | (bytes.y << 8u) | (bytes.z << 16u) | (bytes.w << 24u);
 }
 
-// To be called by all lanes of a workgroup.
-fn round_blocks(lane: u32, lanes: u32) {
-  for (var b = lane; b < BLOCKS; b += lanes) {
-    let at = b * 8u;
+// To be called by all lanes of a workgroup, for tokens from first_token on. Past the last it is rounded again; not stored.
+fn round_blocks(lane: u32, lanes: u32, first_token: u32) {
+  for (var i = lane; i < BLOCKS * TOKENS; i += lanes) {
+    let token = min(first_token + i % TOKENS, params.T - 1u);
+    let at = (token * BLOCKS + i / TOKENS) * 8u;
     var most = 0.0;
-    for (var i = at; i < at + 8u; i++) {
-      let v = abs(x[i]);
+    for (var j = at; j < at + 8u; j++) {
+      let v = abs(x[j]);
       most = max(most, max(max(v.x, v.y), max(v.z, v.w)));
     }
     let per_unit = select(0.0, 127.0 / most, most > 1.0e-30);
     var sums = vec4<i32>(0);
     for (var half = 0u; half < 2u; half++) {
-      let i = at + 4u * half;
-      let c0 = round4(x[i], per_unit);
-      let c1 = round4(x[i + 1u], per_unit);
-      let c2 = round4(x[i + 2u], per_unit);
-      let c3 = round4(x[i + 3u], per_unit);
+      let j = at + 4u * half;
+      let c0 = round4(x[j], per_unit);
+      let c1 = round4(x[j + 1u], per_unit);
+      let c2 = round4(x[j + 2u], per_unit);
+      let c3 = round4(x[j + 3u], per_unit);
       sums += (c0 + c1) + (c2 + c3);
-      codes[2u * b + half] = vec4<u32>(packed4(c0), packed4(c1), packed4(c2), packed4(c3));
+      codes[2u * i + half] = vec4<u32>(packed4(c0), packed4(c1), packed4(c2), packed4(c3));
     }
-    scales[b] = most / 127.0;
-    code_sums[b] = (sums.x + sums.y) + (sums.z + sums.w);
+    behind[i] = vec2<u32>(bitcast<u32>((sums.x + sums.y) + (sums.z + sums.w)), bitcast<u32>(most / 127.0));
   }
   workgroupBarrier();
 }
@@ -56,30 +62,93 @@ fn round_blocks(lane: u32, lanes: u32) {
 // Where four rows begin: those of a group of QUADS times four lie together.
 fn quad_at(quad: u32) -> u32 { return (quad - quad % QUADS) * (BLOCKS * BLOCK_WORDS) + quad % QUADS; }
 
-// To be called by all lanes of a workgroup, quad being which four rows are theirs.
-fn four_rows(quad: u32, lane: u32) {
-  let row = quad * 4u;
-  let kept = min(quad, (params.rows - 1u) / 4u); // past the edge the last rows; not stored
-  var at = quad_at(kept);
-  var other = quad_at(kept + params.rows / 4u);
-  var values = vec4<f32>(0.0);
-  var up = vec4<f32>(0.0);
-  round_blocks(lane, WORKGROUP);
-  for (var b = 0u; b < BLOCKS; b++) {
-    let c = codes_of(b);
-    values += block(at, b, c[0], c[1]);
-    at += BLOCK_WORDS * QUADS;
-    if (GATED) {
-      up += block(other, b, c[0], c[1]);
-      other += BLOCK_WORDS * QUADS;
-    }
-  }
-  if (GATED) {
-    if (SILU) { values = silu(values) * up; } else { values = gelu(values) * up; }
-  }
-  let i = params.first_row + row;
+fn gate(values: vec4<f32>, up: vec4<f32>) -> vec4<f32> {
+  if (!GATED) { return values; }
+  if (SILU) { return silu(values) * up; }
+  return gelu(values) * up;
+}
+
+fn store(t: u32, row: u32, values: vec4<f32>) {
+  if (t >= params.T) { return; }
+  let i = t * params.N + params.first_row + row;
   if (row < params.rows) { y[i] = values.x; }
   if (row + 1u < params.rows) { y[i + 1u] = values.y; }
   if (row + 2u < params.rows) { y[i + 2u] = values.z; }
   if (row + 3u < params.rows) { y[i + 3u] = values.w; }
+}
+
+// To be called by all lanes of a workgroup, quad being which four rows are theirs.
+fn four_rows(quad: u32, lane: u32, first_token: u32) {
+  let row = quad * 4u;
+  let kept = min(quad, (params.rows - 1u) / 4u); // past the edge the last rows; not stored
+  var at = quad_at(kept);
+  var other = quad_at(kept + params.rows / 4u);
+  var y0 = vec4<f32>(0.0);
+  var y1 = vec4<f32>(0.0);
+  var y2 = vec4<f32>(0.0);
+  var y3 = vec4<f32>(0.0);
+  var y4 = vec4<f32>(0.0);
+  var y5 = vec4<f32>(0.0);
+  var y6 = vec4<f32>(0.0);
+  var y7 = vec4<f32>(0.0);
+  var up0 = vec4<f32>(0.0);
+  var up1 = vec4<f32>(0.0);
+  var up2 = vec4<f32>(0.0);
+  var up3 = vec4<f32>(0.0);
+  var up4 = vec4<f32>(0.0);
+  var up5 = vec4<f32>(0.0);
+  var up6 = vec4<f32>(0.0);
+  var up7 = vec4<f32>(0.0);
+  round_blocks(lane, WORKGROUP, first_token);
+  for (var b = 0u; b < BLOCKS; b++) {
+    let w = words_at(at);
+    var u = w;
+    let c0 = pair_of(b, 0u);
+    y0 += product_of(w, c0[0]);
+    if (GATED) {
+      u = words_at(other);
+      up0 += product_of(u, c0[0]);
+    }
+    if (TOKENS > 1u) {
+      y1 += product_of(w, c0[1]);
+      if (GATED) { up1 += product_of(u, c0[1]); }
+    }
+    if (TOKENS > 2u) {
+      let c2 = pair_of(b, 2u);
+      y2 += product_of(w, c2[0]);
+      y3 += product_of(w, c2[1]);
+      if (GATED) {
+        up2 += product_of(u, c2[0]);
+        up3 += product_of(u, c2[1]);
+      }
+    }
+    if (TOKENS > 4u) {
+      let c4 = pair_of(b, 4u);
+      let c6 = pair_of(b, 6u);
+      y4 += product_of(w, c4[0]);
+      y5 += product_of(w, c4[1]);
+      y6 += product_of(w, c6[0]);
+      y7 += product_of(w, c6[1]);
+      if (GATED) {
+        up4 += product_of(u, c4[0]);
+        up5 += product_of(u, c4[1]);
+        up6 += product_of(u, c6[0]);
+        up7 += product_of(u, c6[1]);
+      }
+    }
+    at += BLOCK_WORDS * QUADS;
+    other += BLOCK_WORDS * QUADS;
+  }
+  store(first_token, row, gate(y0, up0));
+  if (TOKENS > 1u) { store(first_token + 1u, row, gate(y1, up1)); }
+  if (TOKENS > 2u) {
+    store(first_token + 2u, row, gate(y2, up2));
+    store(first_token + 3u, row, gate(y3, up3));
+  }
+  if (TOKENS > 4u) {
+    store(first_token + 4u, row, gate(y4, up4));
+    store(first_token + 5u, row, gate(y5, up5));
+    store(first_token + 6u, row, gate(y6, up6));
+    store(first_token + 7u, row, gate(y7, up7));
+  }
 }
