@@ -3,7 +3,7 @@
 export { type Divergence, divergence } from "./divergence.ts"
 export type { FinishReason, Generation, GenerationOptions, Piece, Timings } from "./generation.ts"
 export type { Schema } from "./grammar/schema.ts"
-export { HubError } from "./hub/errors.ts"
+export { HubError, type HubErrorCode } from "./hub/errors.ts"
 export type { DownloadProgress } from "./hub/progress.ts"
 export { formatBytes, type Memory } from "./kernels/device.ts"
 export { GpuError, type GpuErrorKind } from "./kernels/errors.ts"

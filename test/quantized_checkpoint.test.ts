@@ -108,9 +108,10 @@ describe("a GGUF's blocks", () => {
     for (const [name, weight] of packed) expect(weight.dtype, name).toBe(dtype)
     const plain = await model(gguf, { dtype: "f32" })
     expect(internals(plain).model.packed.size).toBe(0)
-    const { data } = await plain.logits(IDS)
+    const piece = IDS.slice(0, 32) // of many tokens, which meet the weights as they are
+    const { data } = await plain.logits(piece)
     const { tolerance } = golden("goldens/tiny-gemma3").tensor("prompt.4.logits")
-    expectClose((await kept.logits(IDS)).data, data, { absolute: tolerance }, { what: `${type} logits` })
+    expectClose((await kept.logits(piece)).data, data, { absolute: tolerance }, { what: `${type} logits` })
     const token = await kept.logits(IDS.slice(0, 1)) // meets the codes in eight bits
     const whole = await plain.logits(IDS.slice(0, 1))
     const difference = token.data.map((value, i) => value - whole.data[i]!)

@@ -122,6 +122,21 @@ describe("generations at once", () => {
     expect(JSON.parse(together[1]!.text)).toHaveProperty("name")
   })
 
+  test("are to the bit what they are alone where weights are of four bits", async () => {
+    const lm = await model(undefined, { sequences: 3, dtype: "q4", context: 96 })
+    const stories = ["Once upon a time", "Lily found a", "The dog was very big and"]
+    const run = async (prompt: string) => {
+      const steps = lm.generate(prompt, { ...GREEDY, maxTokens: 24, logprobs: 1 })
+      const drawn = []
+      for await (const { logprobs } of steps) drawn.push(...logprobs!)
+      expect(drawn.length).toBe(24)
+      return drawn
+    }
+    const together = await Promise.all(stories.map(run))
+    forgetPrompts(lm)
+    for (const [i, story] of stories.entries()) expect(together[i], story).toEqual(await run(story))
+  })
+
   test("take over what another has of the same prompt", async () => {
     const lm = await model(await GEMMA(), { sequences: 2 })
     const shared = randomTokens(100, 9, V)

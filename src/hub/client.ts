@@ -7,12 +7,6 @@ import type { Opened, Origin } from "./transfer.ts"
 
 export type { RemoteFile } from "./answers.ts"
 
-/**
- * Who follows redirects. By hand, the Hub's own answer names the content and the token stays with the Hub; browsers show a
- * script no redirect, follow it, and leave the token out where another host comes.
- */
-export type Redirects = "by-hand" | "followed"
-
 /** One model on one Hub, with the credentials for it. */
 export class HubClient {
   readonly id: string
@@ -22,7 +16,7 @@ export class HubClient {
   readonly signal: AbortSignal | undefined
   readonly #token: string | undefined
   readonly #fetch: typeof fetch
-  readonly #redirects: Redirects
+  readonly #inBrowser: boolean
 
   constructor(options: {
     id: string
@@ -32,7 +26,11 @@ export class HubClient {
     token?: string | undefined
     signal?: AbortSignal | undefined
     fetch?: typeof fetch | undefined
-    redirects?: Redirects
+    /**
+     * Browsers show a script no redirect, follow it, and leave the token out where another host comes. Elsewhere that is done
+     * here, since the Hub's own answer names the content.
+     */
+    inBrowser?: boolean
   }) {
     this.id = options.id
     this.revision = options.revision
@@ -41,7 +39,7 @@ export class HubClient {
     this.signal = options.signal
     this.#token = options.token
     this.#fetch = options.fetch ?? fetch
-    this.#redirects = options.redirects ?? "by-hand"
+    this.#inBrowser = options.inBrowser ?? false
   }
 
   /**
@@ -80,11 +78,13 @@ export class HubClient {
 
   /** A server may ignore or refuse the range: then the bytes start at 0. */
   async #open(commit: string, file: RemoteFile, offset: number, signal: AbortSignal): Promise<Opened> {
+    // No If-Range: a browser would first ask the Hub's storage for leave, and get none. Tags are compared instead.
     const headers = { "accept-encoding": "identity", ...(offset > 0 && { range: `bytes=${offset}-` }) }
-    const redirect = this.#redirects === "followed" ? "follow" : "manual"
+    // A browser's cache would keep the bytes a second time, and give the same again when a hash is wrong.
+    const init: RequestInit = this.#inBrowser ? { redirect: "follow", cache: "no-store" } : { redirect: "manual" }
     let url = fileUrl(this.endpoint, this.id, commit, file.path)
     for (let hop = 0; hop < 8; hop++) {
-      const response = await this.#request(file.path, url, { headers, signal, redirect })
+      const response = await this.#request(file.path, url, { ...init, headers, signal })
       this.#expectSame(file, response)
       const location = response.headers.get("location")
       if (response.status >= 300 && response.status < 400 && URL.canParse(location ?? "", url)) {
@@ -160,7 +160,7 @@ export class HubClient {
 
   #asked(): Asked {
     const { endpoint, id, revision } = this
-    return { endpoint, id, revision, hasToken: this.#token !== undefined }
+    return { endpoint, id, revision, hasToken: this.#token !== undefined, inBrowser: this.#inBrowser }
   }
 }
 

@@ -36,6 +36,8 @@ export interface Asked {
   /** Absent when the question was about the whole repository. */
   file?: string
   hasToken: boolean
+  /** There are no environment and no folders then. */
+  inBrowser?: boolean | undefined
 }
 
 /** The error of an answer that is not OK. `body` is its text, for the Hub's own message. */
@@ -43,7 +45,8 @@ export function answerError(response: Response, asked: Asked, body = ""): HubErr
   const { status, headers } = response
   const code = headers.get("x-error-code") ?? ""
   const message = headers.get("x-error-message") ?? messageOf(body)
-  const { endpoint, id, revision, file, hasToken } = asked
+  const { endpoint, id, revision, file, hasToken, inBrowser } = asked
+  const giveToken = inBrowser ? "give a token" : "set HF_TOKEN"
   if (status === 429 || status === 408 || status >= 500) {
     return new HubError("server", `${file ?? id}: ${endpoint} answers ${status}${message && ` (${message})`}`, {
       retryAfter: parseRetryAfter(headers.get("retry-after")),
@@ -53,11 +56,12 @@ export function answerError(response: Response, asked: Asked, body = ""): HubErr
     const page = `${endpoint}/${id}`
     const what = hasToken
       ? `access is gated and this token has none; accept the licence at ${page} with the token's account, and let the token read gated repositories`
-      : `access is gated; accept the licence at ${page} and set HF_TOKEN`
+      : `access is gated; accept the licence at ${page} and ${giveToken}`
     return new HubError("access", `${id}: ${what}`)
   }
   if (status === 401 && /invalid credentials/i.test(message) && hasToken) {
-    const what = `the token is refused by ${endpoint}; make a new one at ${endpoint}/settings/tokens, or unset HF_TOKEN`
+    const unset = inBrowser ? "give none" : "unset HF_TOKEN"
+    const what = `the token is refused by ${endpoint}; make a new one at ${endpoint}/settings/tokens, or ${unset}`
     return new HubError("access", `${id}: ${what}`)
   }
   if (code === "RevisionNotFound") {
@@ -67,12 +71,13 @@ export function answerError(response: Response, asked: Asked, body = ""): HubErr
     return new HubError("missing", `${id}: ${file ?? "a file"} is missing at revision ${revision}`)
   }
   if (code === "RepoNotFound" || status === 401 || status === 404) {
-    const token = hasToken ? "this token cannot see it" : "it is private (set HF_TOKEN)"
-    const what = `not found on ${endpoint}, or ${token}; did you mean a local folder? There is none of that name`
+    const token = hasToken ? "this token cannot see it" : `it is private (${giveToken})`
+    const folder = inBrowser ? "" : "; did you mean a local folder? There is none of that name"
+    const what = `not found on ${endpoint}, or ${token}${folder}`
     return new HubError("missing", `${id}: ${what}`)
   }
   if (status === 403) {
-    const token = hasToken ? "give HF_TOKEN a token that may read it" : "set HF_TOKEN"
+    const token = hasToken ? `${inBrowser ? "give" : "give HF_TOKEN"} a token that may read it` : giveToken
     return new HubError("access", `${id}: access is refused by ${endpoint}${message && ` (${message})`}; ${token}`)
   }
   return new HubError(

@@ -11,6 +11,8 @@ export interface HubFolderOptions {
   endpoint?: string
   token?: string
   fetch?: typeof fetch
+  /** Errors speak of no environment then. */
+  inBrowser?: boolean
 }
 
 /** A model on the Hub, read by ranges and stored nowhere: for browsers, and to look at headers alone. */
@@ -19,7 +21,13 @@ export function hubFolder(id: string, options: HubFolderOptions = {}): Folder {
   const revision = checkRevision(options.revision ?? DEFAULT_REVISION)
   const endpoint = checkEndpoint(options.endpoint ?? DEFAULT_ENDPOINT)
   const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` }
-  const asked = { endpoint, id: checkModelId(id), revision, hasToken: token !== undefined }
+  const asked = {
+    endpoint,
+    id: checkModelId(id),
+    revision,
+    hasToken: token !== undefined,
+    inBrowser: options.inBrowser,
+  }
   return {
     name: id,
     file: options.file,

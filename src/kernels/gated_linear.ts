@@ -9,8 +9,8 @@ import type { Matrix, Tensor } from "./tensor.ts"
 
 /**
  * `y = act(x gate^T) * (x up^T)` (Shazeer, arXiv:2002.05202), the rows of gate and of up lying behind one another in one weight.
- * One dispatch for a single token, and for few where their product shares no loads, or where they meet q4 or q8 in eight bits as
- * in `linear`; for more, on a tape, or where the weight is in parts, those of `linear` and `gluHalves`.
+ * One dispatch for a single token, and for few where their product neither shares loads nor is in eight bits; for more, on a tape,
+ * or where the weight is in parts, those of `linear` and `gluHalves`.
  *
  * @param x      `[T, C]`, f32
  * @param weight `[2 F, C]`, the gate first; F a multiple of 4
@@ -24,8 +24,8 @@ export function gatedLinear(run: Run, x: Tensor, weight: Matrix, activation: Act
   if (N % 8 !== 0) throw new RangeError(`gatedLinear: weight has ${N} rows, expected a multiple of 8`)
   const tensor = weight.parts[0]!.tensor
   const rounded = roundsTokens(run, [T, C], tensor)
-  const few = rounded || (T <= fewTokens(run.device) && (T === 1 || !sharesFew(run)))
-  if (!few || run.tape || weight.parts.length > 1) return gluHalves(run, linear(run, x, weight), activation)
+  const together = T === 1 || (T <= fewTokens(run.device) && !rounded && !sharesFew(run))
+  if (!together || run.tape || weight.parts.length > 1) return gluHalves(run, linear(run, x, weight), activation)
   const y = run.empty([T, N / 2])
   const record = rounded ? gatedRounded : gatedVector
   record(run, x, tensor, y, activation)

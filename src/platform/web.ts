@@ -12,6 +12,6 @@ async function openFolder(location: string | undefined, { revision }: OpenOption
   // Bundlers recognise this form and take the files along.
   if (location === undefined) return urlFolder(new URL("../../../weights/storyteller", import.meta.url).href)
   const hub = hubLocation(location)
-  if (hub) return hubFolder(hub.id, { revision, file: hub.file })
+  if (hub) return hubFolder(hub.id, { revision, file: hub.file, inBrowser: true })
   return urlFolder(location)
 }

@@ -16,6 +16,8 @@ export interface Fault {
   /** Flips a bit of this byte of the file. */
   corrupt?: number
   ignoreRange?: boolean
+  /** Calls the content so instead of by its hash. */
+  etag?: string
   /** Waits before each piece, in ms. */
   slow?: number
   /** Runs before the answer. */
@@ -32,6 +34,13 @@ export interface Logged {
   sent: number
 }
 
+/** What the Hub lets pages of other origins see. */
+const CORS = {
+  "access-control-allow-origin": "*",
+  "access-control-allow-headers": "authorization, range",
+  "access-control-expose-headers": "etag, content-range, link, retry-after, x-error-code, x-error-message",
+}
+
 /** A Hub on this machine: the API routes, `resolve`, and a second server as the storage that large files redirect to. */
 export class FakeHub {
   readonly files = new Map<string, Buffer>()
@@ -45,6 +54,8 @@ export class FakeHub {
   filesOnly = false
   /** Whether the model's information names its files. */
   siblings = true
+  /** Files to a page of the list. */
+  pageSize = 1000
   #faults = new Map<string, Fault[]>()
   #hub: Server | undefined
   #cdn: Server | undefined
@@ -97,6 +108,11 @@ export class FakeHub {
     const path = decodeURIComponent(url.pathname)
     const { range, authorization: token } = request.headers
     const logged: Logged = { server, method: request.method ?? "", path, range, token, sent: 0 }
+    for (const [name, value] of Object.entries(CORS)) response.setHeader(name, value)
+    if (request.method === "OPTIONS") {
+      response.writeHead(server === "hub" ? 204 : 403).end() // the Hub's storage answers no preflight
+      return
+    }
     this.log.push(logged)
     if (this.#gone) {
       request.socket.destroy()
@@ -111,13 +127,13 @@ export class FakeHub {
     } else if (server === "cdn") {
       this.#serve(path.slice(1), request, response, fault, logged)
     } else if (path.startsWith("/api/models/")) {
-      this.#api(path, response)
+      this.#api(path, Number(url.searchParams.get("cursor")), response)
     } else {
       this.#resolve(path, request, response, fault, logged)
     }
   }
 
-  #api(path: string, response: ServerResponse): void {
+  #api(path: string, cursor: number, response: ServerResponse): void {
     const rest = path.slice("/api/models/".length)
     const [route, ...revision] = rest.slice(this.id.length + 1).split("/")
     const refusal = this.#refusal(rest, revision.join("/"), !this.filesOnly)
@@ -126,9 +142,14 @@ export class FakeHub {
       const lfs = this.isLarge(path) && { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 134 } }
       return { type: "file", path, size: bytes.length, oid: gitSha1(bytes), ...lfs }
     })
+    const next = cursor + this.pageSize
+    if (route === "tree" && next < tree.length) {
+      response.setHeader("link", `<${this.endpoint}${path}?cursor=${next}>; rel="next"`)
+    }
     if (refusal) refuse(response, refusal)
-    else if (route === "tree") json(response, [{ type: "directory", path: "onnx", size: 0 }, ...tree])
-    else json(response, { _id: "x", id: this.id, sha: this.commit, private: false, gated: false, siblings })
+    else if (route === "tree") {
+      json(response, [{ type: "directory", path: "onnx", size: 0 }, ...tree.slice(cursor, next)])
+    } else json(response, { _id: "x", id: this.id, sha: this.commit, private: false, gated: false, siblings })
   }
 
   #refusal(path: string, revision: string, isConcerned: boolean): FakeHub["access"] {
@@ -165,7 +186,7 @@ export class FakeHub {
     const isPart = request.headers.range !== undefined && !fault.ignoreRange
     const range = `bytes ${start}-${start + bytes.length - 1}/${whole.length}`
     response.writeHead(isPart ? 206 : 200, {
-      etag: `"${this.etag(file)}"`,
+      etag: `"${fault.etag ?? this.etag(file)}"`,
       "content-length": String(bytes.length - (fault.truncate ?? 0)),
       ...(isPart && { "content-range": range }),
     })

@@ -8,7 +8,7 @@ import { type QuantizedDtype, quantize } from "../../src/kernels/quantize.ts"
 import { fromGroups, toGroups } from "../../src/kernels/row_groups.ts"
 import { Run } from "../../src/kernels/run.ts"
 import { Tape } from "../../src/kernels/tape.ts"
-import { byteSize, type Matrix, type Tensor } from "../../src/kernels/tensor.ts"
+import { byteSize, type Matrix } from "../../src/kernels/tensor.ts"
 import { expectClose } from "../helpers/compare.ts"
 import { gradients, readAll } from "../helpers/gradients.ts"
 import {
@@ -179,11 +179,13 @@ describe("quantized weights", () => {
     },
   )
 
+  /** With counts of tokens for every kernel that there is: each shape, count up to a power of two, and device takes time to compile. */
   const SHAPES = [
-    { N: 1, C: 32, device: plain },
-    { N: 2050, C: 64, device: sharing },
-    { N: 130, C: 640, device: plain },
-    { N: 33, C: 2048, device: sharing },
+    { N: 1, C: 32, counts: [1, 2], device: plain },
+    { N: 2050, C: 64, counts: [1, 2], device: sharing },
+    { N: 130, C: 640, counts: [1, 5, 8, 13, 16], device: plain },
+    { N: 33, C: 2048, counts: [1, 3, 8], device: sharing }, // 4 of 8 fit at once
+    { N: 4, C: 8192, counts: [1, 3], device: plain }, // one fits
   ]
 
   /** T tokens of which each block has one scale with its codes: what is rounded stays what it is. */
@@ -192,45 +194,33 @@ describe("quantized weights", () => {
     return Float32Array.from({ length: T * C }, (_, i) => code(i) * 2 ** (((i >> 5) % 5) - 6))
   }
 
-  test.each(SHAPES)("meet tokens in eight bits: exactly what is defined, [$N, $C]", async ({ N, C, device }) => {
-    for (const dtype of DTYPES) {
-      for (const [T, most] of [[1], [1, 64], [3, 64], [8]] as const) {
-        const x = multiples(T, C)
-        const { into, values } = await rounded(device(), [N, C], weights(N * C, 5, "f16"), dtype, most)
-        const y = await compute(device(), (run) => linear(run, tensor(device(), [T, C], x), into))
-        expectClose(y, product.linear(x, values, C), { relative: 2e-6 }, { what: `vector ${dtype} T ${T} C ${C}` })
-        free(device(), into)
+  test.each(SHAPES)(
+    "meet tokens in eight bits: exactly what is defined, [$N, $C]",
+    async ({ N, C, counts, device }) => {
+      for (const dtype of DTYPES) {
+        for (const most of [undefined, 64]) {
+          const { into, values } = await rounded(device(), [N, C], weights(N * C, 5, "f16"), dtype, most)
+          for (const T of counts) {
+            const x = multiples(T, C)
+            const y = await compute(device(), (run) => linear(run, tensor(device(), [T, C], x), into))
+            expectClose(y, product.linear(x, values, C), { relative: 2e-6 }, { what: `vector ${dtype} T ${T} C ${C}` })
+          }
+          free(device(), into)
+        }
       }
-    }
-  })
+    },
+  )
 
-  const FEW = [
-    { C: 96, counts: [2, 3, 5, 8, 13, 16], device: plain },
-    { C: 96, counts: [2, 3, 5, 8, 13, 16], device: sharing },
-    { C: 2048, counts: [8], device: plain }, // fits four times
-    { C: 8192, counts: [3], device: sharing }, // fits once
-  ]
-
-  test.each(FEW)("give a token to the bit what they give it alone, $counts of $C", async ({ C, counts, device }) => {
-    const F = 36
+  test.each(SHAPES)("give a token to the bit what they give it alone, [$N, $C]", async ({ N, C, counts, device }) => {
     const x = uniform(16 * C, 1, 3)
     for (const dtype of DTYPES) {
-      const { into } = await rounded(device(), [2 * F, C], weights(2 * F * C, 5, "bf16"), dtype)
-      for (const op of [linear, (run: Run, x: Tensor, w: Matrix) => gatedLinear(run, x, w, "gelu_tanh")]) {
-        const of = async (from: number, T: number) => {
-          const input = tensor(device(), [T, C], x.slice(from * C, (from + T) * C))
-          const y = await compute(device(), (run) => op(run, input, into))
-          free(device(), input)
-          return y
-        }
-        const alone: number[] = []
-        for (let t = 0; t < Math.max(...counts); t++) alone.push(...(await of(t, 1)))
-        expect(alone.some((value) => value !== 0)).toBe(true)
-        for (const T of counts) {
-          const together = await of(0, T)
-          expect([...together], `${dtype} T ${T}`).toEqual(alone.slice(0, together.length))
-        }
-      }
+      const { into } = await rounded(device(), [N, C], weights(N * C, 5, "bf16"), dtype)
+      const product = (from: number, T: number) =>
+        compute(device(), (run) => linear(run, tensor(device(), [T, C], x.slice(from * C, (from + T) * C)), into))
+      const alone: number[] = []
+      for (let t = 0; t < Math.max(...counts); t++) alone.push(...(await product(t, 1)))
+      expect(new Set(alone).size).toBeGreaterThan(1)
+      for (const T of counts) expect([...(await product(0, T))], `${dtype} T ${T}`).toEqual(alone.slice(0, T * N))
       free(device(), into)
     }
   })
@@ -283,20 +273,22 @@ describe("quantized weights", () => {
     },
   )
 
-  test.each(DTYPES)("gate tokens in one product, %s", async (dtype) => {
-    const [F, C] = [68, 96]
-    for (const [T, activation, device] of [
-      [1, "gelu_tanh", sharing()],
-      [1, "silu", plain()],
-      [7, "gelu_tanh", plain()],
-      [7, "silu", sharing()],
+  test.each(DTYPES)("gate a token in one product, and several to the bit as one, %s", async (dtype) => {
+    const [T, F, C] = [5, 68, 640]
+    const x = multiples(T, C)
+    for (const [activation, device] of [
+      ["gelu_tanh", sharing()],
+      ["silu", plain()],
     ] as const) {
-      const x = multiples(T, C)
       const { into, values } = await rounded(device, [2 * F, C], weights(2 * F * C, 5, "f16"), dtype)
+      const gated = (x: Float32Array<ArrayBuffer>) =>
+        compute(device, (run) => gatedLinear(run, tensor(device, [x.length / C, C], x), into, activation))
+      const alone: number[] = []
+      for (let t = 0; t < T; t++) alone.push(...(await gated(x.slice(t * C, (t + 1) * C))))
       const gate = product.linear(x, values.slice(0, F * C), C)
       const up = product.linear(x, values.slice(F * C), C)
-      const y = await compute(device, (run) => gatedLinear(run, tensor(device, [T, C], x), into, activation))
-      expectClose(y, glu(gate, up, activation), { relative: 4e-6 }, { what: `gated ${dtype} ${activation} T ${T}` })
+      expectClose(alone, glu(gate, up, activation), { relative: 4e-6 }, { what: `gated ${dtype} ${activation}` })
+      expect([...(await gated(x))]).toEqual(alone)
       free(device, into)
     }
   })

@@ -1,15 +1,15 @@
 // The product of up to TOKENS tokens and weights in blocks of 32 columns, 4 rows per invocation: a block of weights is read once
-// for all tokens, and what comes of a token is to the bit the same whatever there is beside it. A kernel that links this has
-//   BLOCK_WORDS, words_at(i)   the words of a block of a row; those of four rows, which begin at weight[i]
-//   half_of(codes)             16 codes as the product wants them
+// for all of them, and what comes of a token is to the bit the same whatever there is beside it. A kernel that links this has
+//   BLOCK_WORDS, words_at(i)   the words of a block of a row; those of a block of four rows, which begins at weight[i]
+//   half_of(codes)             16 codes of a token as the product wants them
 //   product_of(w, c)           the product of a block of four rows and of a token
-//   pair_of(b, t)              block b of tokens t and t + 1, which is another where TOKENS is 1
+//   pair_of(b, t)              block b of token t and, where there is one, of t + 1
 // A token's activations x[t] [C] in int8, rounded by each workgroup for itself, in C / 32 = BLOCKS blocks of 32 columns:
 //   code = round(x / scale),   scale = max |x| / 127 of the block
 // Once, for all of them: what lives from one barrier to the next is kept in memory by software adapters.
 override WORKGROUP: u32 = 32;
 override TOKENS: u32 = 1; // 1, 2, 4 or 8
-override GATED: bool = false;
+override GATED: bool = false; // where TOKENS is 1
 override SILU: bool = false;
 override BLOCKS: u32 = 1;
 const QUADS = 8u; // four rows each, of which the words lie next to one another: src/kernels/tensor.ts says more
@@ -62,12 +62,6 @@ fn round_blocks(lane: u32, lanes: u32, first_token: u32) {
 // Where four rows begin: those of a group of QUADS times four lie together.
 fn quad_at(quad: u32) -> u32 { return (quad - quad % QUADS) * (BLOCKS * BLOCK_WORDS) + quad % QUADS; }
 
-fn gate(values: vec4<f32>, up: vec4<f32>) -> vec4<f32> {
-  if (!GATED) { return values; }
-  if (SILU) { return silu(values) * up; }
-  return gelu(values) * up;
-}
-
 fn store(t: u32, row: u32, values: vec4<f32>) {
   if (t >= params.T) { return; }
   let i = t * params.N + params.first_row + row;
@@ -91,36 +85,18 @@ fn four_rows(quad: u32, lane: u32, first_token: u32) {
   var y5 = vec4<f32>(0.0);
   var y6 = vec4<f32>(0.0);
   var y7 = vec4<f32>(0.0);
-  var up0 = vec4<f32>(0.0);
-  var up1 = vec4<f32>(0.0);
-  var up2 = vec4<f32>(0.0);
-  var up3 = vec4<f32>(0.0);
-  var up4 = vec4<f32>(0.0);
-  var up5 = vec4<f32>(0.0);
-  var up6 = vec4<f32>(0.0);
-  var up7 = vec4<f32>(0.0);
+  var up = vec4<f32>(0.0);
   round_blocks(lane, WORKGROUP, first_token);
   for (var b = 0u; b < BLOCKS; b++) {
     let w = words_at(at);
-    var u = w;
     let c0 = pair_of(b, 0u);
     y0 += product_of(w, c0[0]);
-    if (GATED) {
-      u = words_at(other);
-      up0 += product_of(u, c0[0]);
-    }
-    if (TOKENS > 1u) {
-      y1 += product_of(w, c0[1]);
-      if (GATED) { up1 += product_of(u, c0[1]); }
-    }
+    if (GATED) { up += product_of(words_at(other), c0[0]); }
+    if (TOKENS > 1u) { y1 += product_of(w, c0[1]); }
     if (TOKENS > 2u) {
       let c2 = pair_of(b, 2u);
       y2 += product_of(w, c2[0]);
       y3 += product_of(w, c2[1]);
-      if (GATED) {
-        up2 += product_of(u, c2[0]);
-        up3 += product_of(u, c2[1]);
-      }
     }
     if (TOKENS > 4u) {
       let c4 = pair_of(b, 4u);
@@ -129,26 +105,23 @@ fn four_rows(quad: u32, lane: u32, first_token: u32) {
       y5 += product_of(w, c4[1]);
       y6 += product_of(w, c6[0]);
       y7 += product_of(w, c6[1]);
-      if (GATED) {
-        up4 += product_of(u, c4[0]);
-        up5 += product_of(u, c4[1]);
-        up6 += product_of(u, c6[0]);
-        up7 += product_of(u, c6[1]);
-      }
     }
     at += BLOCK_WORDS * QUADS;
     other += BLOCK_WORDS * QUADS;
   }
-  store(first_token, row, gate(y0, up0));
-  if (TOKENS > 1u) { store(first_token + 1u, row, gate(y1, up1)); }
+  if (GATED) {
+    if (SILU) { y0 = silu(y0) * up; } else { y0 = gelu(y0) * up; }
+  }
+  store(first_token, row, y0);
+  if (TOKENS > 1u) { store(first_token + 1u, row, y1); }
   if (TOKENS > 2u) {
-    store(first_token + 2u, row, gate(y2, up2));
-    store(first_token + 3u, row, gate(y3, up3));
+    store(first_token + 2u, row, y2);
+    store(first_token + 3u, row, y3);
   }
   if (TOKENS > 4u) {
-    store(first_token + 4u, row, gate(y4, up4));
-    store(first_token + 5u, row, gate(y5, up5));
-    store(first_token + 6u, row, gate(y6, up6));
-    store(first_token + 7u, row, gate(y7, up7));
+    store(first_token + 4u, row, y4);
+    store(first_token + 5u, row, y5);
+    store(first_token + 6u, row, y6);
+    store(first_token + 7u, row, y7);
   }
 }
