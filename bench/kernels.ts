@@ -15,7 +15,7 @@ import { resetSampleState, sample, sampleState } from "../src/kernels/sample.ts"
 import type { Tensor } from "../src/kernels/tensor.ts"
 import { findNodeAdapter } from "../src/platform/node_adapter.ts"
 import { copyBandwidth } from "./bandwidth.ts"
-import { circumstances, record } from "./row.ts"
+import { append, circumstances } from "./row.ts"
 
 const { values } = parseArgs({ options: { device: { type: "string", default: "auto" } } })
 const open = async (options?: DeviceOptions) => Device.open(await findNodeAdapter(values.device as DeviceKind), options)
@@ -130,7 +130,7 @@ function cases(device: Device, T: number): Case[] {
 }
 
 /** Milliseconds per call, of the clock and of this process on all its cores, calls in one submit; medians of five. */
-async function time(device: Device, { record }: Case): Promise<[ms: number, cpuMs: number]> {
+async function time(device: Device, { append }: Case): Promise<[ms: number, cpuMs: number]> {
   const pool = new ScratchPool(device)
   const run = new Run(device)
   record(run)
@@ -184,5 +184,5 @@ const result = {
   copyBytesPerSecond: copyRate,
   kernels: rows,
 }
-await record("kernels", result)
+await append("kernels", result)
 for (const each of [device, sharing]) each.dispose()

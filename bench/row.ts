@@ -34,9 +34,14 @@ export function rounded(_: string, value: unknown): unknown {
   return typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(5)) : value
 }
 
-/** Appends a row to a file of bench/results, and prints it. */
-export async function record(file: string, row: object): Promise<void> {
+/** Appends a row to a file of bench/results. */
+export async function append(file: string, row: object): Promise<void> {
   await mkdir(new URL("results/", import.meta.url), { recursive: true })
   await appendFile(new URL(`results/${file}.jsonl`, import.meta.url), `${JSON.stringify(row, rounded)}\n`)
+}
+
+/** The same, and prints it. */
+export async function record(file: string, row: object): Promise<void> {
+  await append(file, row)
   process.stdout.write(`${JSON.stringify(row, rounded, 2)}\n`)
 }

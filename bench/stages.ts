@@ -15,7 +15,7 @@ import { internals } from "../src/session.ts"
 import { GREEDY, inTurn, type Spread } from "../test/helpers/decode_timing.ts"
 import { writeRandom270m } from "../test/helpers/random_270m.ts"
 import { copyBandwidth } from "./bandwidth.ts"
-import { circumstances, record } from "./row.ts"
+import { append, circumstances } from "./row.ts"
 
 const { values } = parseArgs({
   options: {
@@ -98,7 +98,7 @@ for (const model of values.models.split(",")) {
   try {
     for (const dtype of values.dtypes.split(",") as WeightPrecision[]) {
       const row = await measure(model, folder, dtype)
-      await record("stages", row)
+      await append("stages", row)
       console.table(
         Object.fromEntries(
           row.stages.map(({ kernel, dispatches, ms, gbPerSecond }) => [
