@@ -130,7 +130,7 @@ function cases(device: Device, T: number): Case[] {
 }
 
 /** Milliseconds per call, of the clock and of this process on all its cores, calls in one submit; medians of five. */
-async function time(device: Device, { append }: Case): Promise<[ms: number, cpuMs: number]> {
+async function time(device: Device, { record }: Case): Promise<[ms: number, cpuMs: number]> {
   const pool = new ScratchPool(device)
   const run = new Run(device)
   record(run)
