@@ -258,7 +258,11 @@ describe("load", () => {
 describe("a decode step", () => {
   test("creates no buffer, bind group or pipeline, and reads nothing back of its own", async () => {
     const gpu = await Device.open(await findNodeAdapter(device))
-    const model = await Model.load(gpu, await openCheckpoint(await randomCheckpoint()), { context: 256, chunk: 16, sequences: 1 })
+    const model = await Model.load(gpu, await openCheckpoint(await randomCheckpoint()), {
+      context: 256,
+      chunk: 16,
+      sequences: 1,
+    })
     const lm = new Session(model, { folder: memoryFolder("counted", new Map()), openFolder })
     const calls = new Map<string, number>()
     const counted = ["createBuffer", "createBindGroup", "createComputePipeline", "createShaderModule"] as const
