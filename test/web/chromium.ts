@@ -1,0 +1,78 @@
+import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from "playwright-core"
+import { expect } from "vitest"
+import type { Site } from "./site.ts"
+
+const FLAGS = [
+  "--headless=new",
+  "--no-sandbox",
+  "--enable-unsafe-webgpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+]
+/** A software adapter compiles the model's shaders at first, beside whatever else the machine does. */
+export const PATIENCE = 120_000
+
+/** `expect` of what is so sooner or later: a loaded machine is slow. */
+export function eventually<T>(read: () => Promise<T>) {
+  return expect.poll(read, { timeout: PATIENCE / 2 })
+}
+
+/** Debian's Chromium, or the one that CHROMIUM names. */
+export function launch(): Promise<Browser> {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: FLAGS,
+    ignoreDefaultArgs: ["--headless"],
+  })
+}
+
+/** A page of a visitor who was never here, and what went wrong in it. */
+export interface Visit {
+  readonly page: Page
+  readonly context: BrowserContext
+  /** Errors, violations of the policy and messages of the console that tell of them. */
+  readonly errors: string[]
+}
+
+/** Opens a page without waiting for the model. */
+export async function visit(browser: Browser, site: Site, options: BrowserContextOptions = {}): Promise<Visit> {
+  const context = await browser.newContext({ serviceWorkers: "block", ...options })
+  context.setDefaultTimeout(PATIENCE)
+  const page = await context.newPage()
+  const errors: string[] = []
+  page.on("pageerror", (error) => errors.push(String(error)))
+  page.on("console", (message) => {
+    if (message.type() === "error" || /Content.Security.Policy/i.test(message.text())) errors.push(message.text())
+  })
+  await page.goto(site.url)
+  return { page, context, errors }
+}
+
+/** Waits until a model is there to talk to. */
+export async function ready(page: Page): Promise<void> {
+  await page.getByText(/of GPU memory/).waitFor()
+}
+
+/** Sets sampling so that the likeliest token is taken, for so many tokens. */
+export async function greedy(page: Page, maxTokens: number, mode: "chat" | "text" = "chat"): Promise<void> {
+  await page.getByRole("button", { name: "System text and sampling" }).click()
+  await page.getByLabel("Temperature").fill("0")
+  await page.getByLabel("Most tokens").fill(String(maxTokens))
+  await page.getByRole("combobox", { name: /^Mode/ }).selectOption(mode)
+  await page.getByRole("button", { name: "Close", exact: true }).click()
+}
+
+/** Says something and does not wait for the answer. */
+export async function say(page: Page, text: string): Promise<void> {
+  await page.locator(".composer textarea").fill(text)
+  await page.keyboard.press("Enter")
+}
+
+/** Waits for the end of an answer and gives the texts of all. */
+export async function answers(page: Page): Promise<string[]> {
+  await page.locator(".turn.live").waitFor({ state: "detached" })
+  return page.locator(".turn.assistant .markdown").allInnerTexts()
+}

@@ -1,0 +1,97 @@
+import { signal } from "@preact/signals"
+import { useEffect, useRef } from "preact/hooks"
+import { answeringHere, conversation, live, model, positions, readyModel } from "../state/store.ts"
+import { formatBytes, formatCount } from "../ui/format.ts"
+import { Icon, IconButton } from "../ui/icons.tsx"
+import { send, stop } from "./answer.ts"
+import { modeWith } from "./prompt.ts"
+import { SettingsDialog, settingsOpen } from "./settings_dialog.tsx"
+
+/** What was typed and not sent: it stays while other views are looked at. */
+const draft = signal("")
+
+export function Composer() {
+  const ref = useRef<HTMLTextAreaElement>(null)
+  const lm = readyModel.value
+  const busy = live.value !== undefined
+  const isText = lm !== undefined && modeWith(lm, conversation.value ?? { mode: undefined }) === "text"
+  const canSend = () => readyModel.value && conversation.value && !live.value && draft.value.trim() !== ""
+  useEffect(() => {
+    if (matchMedia("(hover: hover)").matches) ref.current?.focus() // a phone would open its keyboard
+  }, [conversation.value?.id])
+  const submit = () => {
+    if (!canSend()) return
+    void send(draft.value)
+    draft.value = ""
+  }
+  return (
+    <form
+      class="composer"
+      onSubmit={(event) => {
+        event.preventDefault()
+        submit()
+      }}
+    >
+      {isText && <p class="quiet">Plain text: the model goes on with what you write.</p>}
+      <div class="entry">
+        <textarea
+          ref={ref}
+          aria-label={isText ? "Text to go on with" : "Message"}
+          placeholder={isText ? "Once upon a time" : "Message"}
+          rows={1}
+          value={draft.value}
+          onInput={(event) => {
+            draft.value = event.currentTarget.value
+          }}
+          onKeyDown={(event) => {
+            if (event.key !== "Enter" || event.shiftKey || event.isComposing) return
+            event.preventDefault()
+            submit()
+          }}
+        />
+        <IconButton
+          icon="settings"
+          label="System text and sampling"
+          onClick={() => {
+            settingsOpen.value = true
+          }}
+        />
+        {busy ? (
+          <button type="button" class="round primary" aria-label="Stop" title="Stop (Esc)" onClick={stop}>
+            <Icon name="stop" />
+          </button>
+        ) : (
+          <button type="submit" class="round primary" aria-label="Send" title="Send (Enter)" disabled={!canSend()}>
+            <Icon name="send" />
+          </button>
+        )}
+      </div>
+      <Gauges />
+      <SettingsDialog />
+    </form>
+  )
+}
+
+/** What the conversation takes of the model's context, and the model of the device. */
+function Gauges() {
+  const lm = readyModel.value
+  const elsewhere = live.value !== undefined && !answeringHere.value
+  if (elsewhere) return <p class="gauges">Another conversation is being answered.</p>
+  if (!lm)
+    return <p class="gauges">{model.value.kind === "loading" ? "The model is loading." : "There is no model."}</p>
+  const used = answeringHere.value ? (positions.value ?? 0) : usedBy()
+  return (
+    <p class="gauges">
+      <span>
+        {formatCount(used)} of {formatCount(lm.context)} positions
+      </span>
+      <span>{formatBytes(lm.memory.total)} of GPU memory</span>
+    </p>
+  )
+}
+
+/** Positions that the last answer left taken; 0 where none tells. */
+function usedBy(): number {
+  const facts = conversation.value?.turns.findLast(({ facts }) => facts !== undefined)?.facts
+  return facts ? facts.promptTokens + facts.tokens : 0
+}

@@ -1,0 +1,84 @@
+// The one place of the page's state. Views read it; what changes it lies beside what it is about.
+
+import { computed, effect, type Signal, signal } from "@preact/signals"
+import type { LoadProgress, WorkerLanguageModel, WorkerLoadOptions, WorkerLocation } from "../engine.ts"
+import type { Conversation, Summary } from "../storage/conversation.ts"
+import { readSetting, writeSetting } from "../storage/settings.ts"
+
+export type View = "chat" | "models"
+export type Theme = "system" | "light" | "dark"
+
+/** A model that was asked for, and how. */
+export interface Choice {
+  readonly name: string
+  readonly location: WorkerLocation
+  readonly options: Pick<WorkerLoadOptions, "context" | "dtype" | "cacheDtype">
+}
+
+/** What went wrong, for people, and what they can do. */
+export interface Trouble {
+  readonly kind: "no-webgpu" | "lost" | "memory" | "other"
+  readonly title: string
+  readonly text: string
+}
+
+export type ModelState =
+  | { readonly kind: "none" }
+  | { readonly kind: "loading"; readonly choice: Choice; readonly progress: LoadProgress | undefined }
+  | { readonly kind: "ready"; readonly choice: Choice; readonly lm: WorkerLanguageModel }
+  | { readonly kind: "failed"; readonly choice: Choice; readonly trouble: Trouble }
+
+/** An answer that is being written. Its text changes often, so that it is a signal of its own. */
+export interface LiveAnswer {
+  readonly conversation: string
+  readonly turn: string
+  readonly text: Signal<string>
+  readonly tokens: Signal<number>
+  readonly promptTokens: Signal<number | undefined>
+  readonly tokensPerSecond: Signal<number>
+  readonly controller: AbortController
+}
+
+/** What the user set; undefined is the checkpoint's default. */
+export interface SamplingSettings {
+  readonly temperature?: number | undefined
+  readonly topK?: number | undefined
+  readonly topP?: number | undefined
+  readonly minP?: number | undefined
+  readonly repetitionPenalty?: number | undefined
+  readonly seed?: number | undefined
+  readonly maxTokens?: number | undefined
+}
+
+export const view = signal<View>("chat")
+export const theme = signal<Theme>(readSetting("theme", isTheme) ?? "system")
+export const sampling = signal<SamplingSettings>(readSetting("sampling", isSampling) ?? {})
+
+export const summaries = signal<readonly Summary[]>([])
+/** The one that is open; a new one is not in the list before it has a turn. */
+export const conversation = signal<Conversation | undefined>(undefined)
+export const live = signal<LiveAnswer | undefined>(undefined)
+
+export const model = signal<ModelState>({ kind: "none" })
+/** Positions that the last answer and its prompt took. */
+export const positions = signal<number | undefined>(undefined)
+
+/** Something to tell that is not of one conversation; an alert stays until it is closed. */
+export const notice = signal<{ readonly text: string; readonly alert: boolean } | undefined>(undefined)
+
+export const readyModel = computed(() => (model.value.kind === "ready" ? model.value.lm : undefined))
+/** Whether the open conversation is the one that is being answered. */
+export const answeringHere = computed(
+  () => live.value !== undefined && live.value.conversation === conversation.value?.id,
+)
+
+effect(() => writeSetting("theme", theme.value))
+effect(() => writeSetting("sampling", sampling.value))
+
+function isTheme(value: unknown): value is Theme {
+  return value === "system" || value === "light" || value === "dark"
+}
+
+function isSampling(value: unknown): value is SamplingSettings {
+  return typeof value === "object" && value !== null && Object.values(value).every((each) => typeof each === "number")
+}

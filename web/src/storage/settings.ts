@@ -1,0 +1,19 @@
+const PREFIX = "gemlet."
+
+/** A small setting that is kept on this device, if it is there and of the expected form. */
+export function readSetting<T>(name: string, isValid: (value: unknown) => value is T): T | undefined {
+  try {
+    const value: unknown = JSON.parse(localStorage.getItem(PREFIX + name) ?? "null")
+    return isValid(value) ? value : undefined
+  } catch {
+    return undefined // storage that is turned off, or what something else wrote there
+  }
+}
+
+export function writeSetting(name: string, value: unknown): void {
+  try {
+    localStorage.setItem(PREFIX + name, JSON.stringify(value))
+  } catch {
+    // Storage that is full or turned off: the setting holds until the page is closed.
+  }
+}
