@@ -17,13 +17,13 @@ const AT_ONCE = 8
 const MANY_ROWS = 2048
 
 /**
- * Whether tokens meet a weight in eight bits, rounded in blocks of 32 columns: up to 16 do where it is q4 or q8, unless a tape
- * records, or a workgroup's memory is too small for one of them.
+ * Whether tokens meet a weight in eight bits, rounded in blocks of 32 columns: up to 16 do where it is q4 or q8, unless the run is
+ * exact or has a tape, or a workgroup's memory is too small for one of them.
  *
  * @param shape  `[T, C]`, the tokens'
  */
 export function roundsTokens(run: Run, [T, C]: readonly [number, number], weight: Tensor): boolean {
-  return T <= MOST && isQuantized(weight.dtype) && !run.tape && tokensThatFit(run.device, C) > 0
+  return T <= MOST && isQuantized(weight.dtype) && !run.exact && !run.tape && tokensThatFit(run.device, C) > 0
 }
 
 /**

@@ -41,19 +41,30 @@ export class ScratchPool {
   }
 }
 
+export interface RunOptions {
+  /**
+   * Take activations as they are, as prompts and scores do, whose tokens are many or count each; a decode step may round them to
+   * eight bits where the weights have no more.
+   */
+  readonly exact?: boolean
+}
+
 /**
  * Records a sequence of dispatches. Nothing happens on the GPU meanwhile: tensors of `empty` have no memory until
  * `plan()` knows when each is last used and lets those that never live together share a buffer.
  */
 export class Run {
   readonly device: Device
+  /** Few tokens meet weights of few bits as they are, not rounded to eight bits. */
+  readonly exact: boolean
   #tape: Tape | undefined
   readonly #dispatches: Dispatch[] = []
   readonly #scratch = new Set<Storage>()
   readonly #kept: Storage[] = []
 
-  constructor(device: Device, tape?: Tape) {
+  constructor(device: Device, tape?: Tape, { exact = false }: RunOptions = {}) {
     this.device = device
+    this.exact = exact
     this.#tape = tape
   }
 

@@ -68,7 +68,7 @@ export async function hiddenStates(model: Model, ids: readonly number[]): Promis
   const C = config.hiddenSize
   const states = Array.from({ length: config.numLayers + 2 }, () => new Float32Array(ids.length * C))
   for (const piece of sequence.pieces(ids)) {
-    const run = new Run(device)
+    const run = new Run(device, undefined, { exact: true })
     const kept: Tensor[] = []
     const normed = sequence.record(run, piece.tokens.length, { onState: (x) => kept.push(run.keep(x)) })
     kept.push(run.keep(normed))
@@ -94,7 +94,7 @@ async function* hidden(model: Model, ids: readonly number[]): AsyncGenerator<{ f
   const group = Math.max(1, Math.floor(most / (config.vocabSize * 4) / 16)) * 16 // 16 rows fill 256-byte blocks
   for (const piece of sequence.pieces(ids)) {
     const T = piece.tokens.length
-    const run = new Run(device)
+    const run = new Run(device, undefined, { exact: true })
     const x = run.keep(sequence.record(run, T))
     const plan = run.plan(pool)
     try {
@@ -110,7 +110,7 @@ async function* hidden(model: Model, ids: readonly number[]): AsyncGenerator<{ f
 
 /** Records, runs once and reads the result. */
 async function read({ device, pool }: Model, record: (run: Run) => Tensor): Promise<Float32Array> {
-  const run = new Run(device)
+  const run = new Run(device, undefined, { exact: true })
   const result = run.keep(record(run))
   const plan = run.plan(pool)
   try {

@@ -153,7 +153,7 @@ export class Sequence {
   }
 
   #planOf(T: number): Plan {
-    const run = new Run(this.device)
+    const run = new Run(this.device, undefined, { exact: true })
     this.record(run, T)
     return run.plan(this.#pool)
   }
