@@ -12,6 +12,7 @@ import { Connection } from "./connection.ts"
 import type { Wire, WorkerLocation, WorkerStore } from "./page_wire.ts"
 import type { CheckpointFacts, HostMethods, LoadEvent, WireLoadOptions } from "./protocol.ts"
 import { remote, WorkerLanguageModel } from "./worker_model.ts"
+import { WorkerModelStore, type WorkerModelStoreOptions } from "./worker_model_store.ts"
 
 /** As for `load` elsewhere, with a model beside it that is in the same worker. */
 export type WorkerLoadOptions = Omit<LoadOptions, "beside"> & { readonly beside?: WorkerLanguageModel | undefined }
@@ -121,6 +122,11 @@ export class Engine {
         },
       )
     })
+  }
+
+  /** The models that the browser keeps, for what a page may do with them. */
+  modelStore(options: WorkerModelStoreOptions = {}): WorkerModelStore {
+    return new WorkerModelStore(this.#connection, options)
   }
 
   /** Ends the engine at once, whatever it does: what it was asked for fails, and its memory is given back. */

@@ -1,5 +1,6 @@
 import { Channel, type EnginePort } from "./channel.ts"
 import { HostCheckpoints } from "./host_checkpoints.ts"
+import { modelStoreHandlers } from "./host_model_stores.ts"
 import { HostModels } from "./host_models.ts"
 import { HostTunings } from "./host_tunings.ts"
 import { type EngineApi, HostWire } from "./host_wire.ts"
@@ -27,6 +28,7 @@ export function serveEngine(port: EnginePort, api: EngineApi): void {
     ...checkpoints.handlers,
     ...models.handlers,
     ...tunings.handlers,
+    ...modelStoreHandlers(api, wire),
     ...chunks,
   }
   const onEnd = () => {

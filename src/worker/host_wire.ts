@@ -21,6 +21,7 @@ import type {
   WireDataset,
   WireFile,
   WireFolder,
+  WireFolderLocation,
   WireLocation,
   WirePrefixStore,
   WireStore,
@@ -35,6 +36,8 @@ export interface EngineApi extends Pick<Browser, "load" | "open" | "merge" | "pa
   readonly openStore: (name: string) => Store
   /** A folder that the user has picked. */
   readonly handleStore?: (handle: FileSystemDirectoryHandle) => Store
+  /** The models that the browser keeps. */
+  readonly modelStore?: Browser["modelStore"]
 }
 
 export type HostChannel = Channel<PageMethods, HostMethods, Notice>
@@ -62,8 +65,15 @@ export class HostWire {
         return undefined
       case "name":
         return absolute(location.name, location.base)
+      default:
+        return this.folder(location)
+    }
+  }
+
+  folder(location: WireFolderLocation): Folder {
+    switch (location.kind) {
       case "files":
-        return filesFolder(location.files.map(fileOf))
+        return named(filesFolder(location.files.map(fileOf)), location.name)
       case "handle":
         return this.#handleStore(location.handle)
       case "page":
@@ -164,6 +174,10 @@ export class HostWire {
 function absolute(name: string, base: string | undefined): string {
   if (base === undefined || hubLocation(name)) return name
   return URL.canParse(name, base) ? new URL(name, base).href : name
+}
+
+function named(folder: Folder, name: string | undefined): Folder {
+  return name === undefined ? folder : { ...folder, name }
 }
 
 /** A file under the path that it was picked with. */

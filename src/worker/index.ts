@@ -3,6 +3,7 @@ import type { WorkerData } from "./page_wire.ts"
 import type { WorkerLanguageModel } from "./worker_model.ts"
 import { type WorkerTuneOptions, WorkerTuning } from "./worker_tuning.ts"
 
+export type { OriginStorage, StoredModel } from "../browser.ts"
 export { HubError } from "../hub/errors.ts"
 export { GpuError } from "../kernels/errors.ts"
 export { memoryFolder } from "../model/source.ts"
@@ -15,10 +16,11 @@ export {
   type WorkerLoadOptions,
   type WorkerQuantizeOptions,
 } from "./engine.ts"
-export type { WorkerData, WorkerDataset, WorkerLocation, WorkerStore } from "./page_wire.ts"
+export type { StoredFiles, WorkerData, WorkerDataset, WorkerLocation, WorkerStore } from "./page_wire.ts"
 export { WorkerError, type WorkerErrorKind } from "./wire_errors.ts"
 export type { WorkerGeneration, WorkerGenerationOptions } from "./worker_generation.ts"
 export type { WorkerLanguageModel, WorkerTokenizer } from "./worker_model.ts"
+export type { WorkerModelStore, WorkerModelStoreOptions } from "./worker_model_store.ts"
 export type { WorkerTuneOptions, WorkerTuning } from "./worker_tuning.ts"
 
 let shared: Engine | undefined
@@ -46,6 +48,9 @@ export const pack: Engine["pack"] = async (...args) => engine().pack(...args)
 
 /** Writes a checkpoint with its weights in four or eight bits. */
 export const quantize: Engine["quantize"] = async (...args) => engine().quantize(...args)
+
+/** The models that the browser keeps for the origin, in the Worker of now: after that has ended, ask for them again. */
+export const modelStore: Engine["modelStore"] = (...args) => engine().modelStore(...args)
 
 /** Ends the Worker and all that is in it. What is loaded later gets a new one. */
 export function terminate(): void {

@@ -6,13 +6,20 @@ import type {
   WireDataset,
   WireFile,
   WireFolder,
+  WireFolderLocation,
   WireLocation,
   WirePrefixStore,
   WireStore,
 } from "./protocol.ts"
 
-/** Where a model or an adapter is: as for `load`, or a folder that the user picked or the origin keeps. */
-export type WorkerLocation = ModelLocation | FileSystemDirectoryHandle
+/** Where a model or an adapter is: as for `load`, or a folder that the user picked or the origin keeps, or a kept model. */
+export type WorkerLocation = ModelLocation | FileSystemDirectoryHandle | StoredFiles
+
+/** A model's files as they lie in a store of models. */
+export interface StoredFiles {
+  readonly name: string
+  readonly stored: readonly WireFile[]
+}
 
 /**
  * Where files go: the name of a folder of the origin's private file system, a folder that the user picked, or a store of the
@@ -45,9 +52,14 @@ export class Wire {
     if (typeof location === "string" || location instanceof URL) {
       return { kind: "name", name: String(location), base: globalThis.document?.baseURI }
     }
-    if (isHandle(location)) return { kind: "handle", handle: location }
-    if ("open" in location) return { kind: "page", ...this.#folder(location) }
-    return { kind: "files", files: [...location].map(wireFile) }
+    if ("stored" in location) return { kind: "files", files: location.stored, name: location.name }
+    return this.folder(location)
+  }
+
+  folder(folder: Iterable<File> | Folder | FileSystemDirectoryHandle): WireFolderLocation {
+    if (isHandle(folder)) return { kind: "handle", handle: folder }
+    if ("open" in folder) return { kind: "page", ...this.#folder(folder) }
+    return { kind: "files", files: [...folder].map(wireFile) }
   }
 
   store(store: WorkerStore): WireStore {

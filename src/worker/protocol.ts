@@ -27,6 +27,7 @@ import type {
   Tuning,
 } from "../api.ts"
 import type { Method } from "./messages.ts"
+import type { StoreMethods } from "./store_protocol.ts"
 
 /** A thing of the other end, by its number there. */
 export type Id = number
@@ -69,7 +70,12 @@ export type WireLocation =
   | { readonly kind: "embedded" }
   /** @param base what an address without a host begins with: a worker would take its script's */
   | { readonly kind: "name"; readonly name: string; readonly base: string | undefined }
-  | { readonly kind: "files"; readonly files: readonly WireFile[] }
+  | WireFolderLocation
+
+/** A folder at hand. */
+export type WireFolderLocation =
+  /** @param name what they are called, if not as the folder that they share */
+  | { readonly kind: "files"; readonly files: readonly WireFile[]; readonly name?: string | undefined }
   | { readonly kind: "handle"; readonly handle: FileSystemDirectoryHandle }
   | ({ readonly kind: "page" } & WireFolder)
 
@@ -147,7 +153,7 @@ type Convert<Options> = Method<
 type OfTuning<Result> = Method<{ readonly tuning: Id }, Result>
 
 /** What the page asks of the engine. */
-export type HostMethods = {
+export type HostMethods = StoreMethods & {
   load: Method<
     { readonly location: WireLocation; readonly options: WireLoadOptions },
     { readonly model: Id; readonly snapshot: ModelSnapshot },

@@ -56,12 +56,12 @@ export async function ready(page: Page): Promise<void> {
   await page.getByText(/of GPU memory/).waitFor()
 }
 
-/** Sets sampling so that the likeliest token is taken, for so many tokens. */
-export async function greedy(page: Page, maxTokens: number, mode: "chat" | "text" = "chat"): Promise<void> {
+/** Sets sampling so that the likeliest token is taken, for so many tokens; a model without a template has but one mode. */
+export async function greedy(page: Page, maxTokens: number, mode?: "chat" | "text"): Promise<void> {
   await page.getByRole("button", { name: "System text and sampling" }).click()
   await page.getByLabel("Temperature").fill("0")
   await page.getByLabel("Most tokens").fill(String(maxTokens))
-  await page.getByRole("combobox", { name: /^Mode/ }).selectOption(mode)
+  if (mode) await page.getByRole("combobox", { name: /^Mode/ }).selectOption(mode)
   await page.getByRole("button", { name: "Close", exact: true }).click()
 }
 

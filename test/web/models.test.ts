@@ -1,14 +1,17 @@
 import { readFileSync } from "node:fs"
+import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import type { Browser, Locator, Page } from "playwright-core"
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest"
-import type { FakeHub } from "../hub/fake_hub.ts"
+import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest"
+import { fixture } from "../helpers/golden.ts"
+import { FakeHub } from "../hub/fake_hub.ts"
 import { answers, eventually, greedy, launch, ready, say, type Visit, visit } from "./chromium.ts"
-import { FOLDER, startHub, useHub } from "./hub_route.ts"
 import { type Site, serveSite } from "./site.ts"
 import { storedTurns } from "./stored.ts"
 
+const FOLDER = fixture("stories260K")
 const MODEL = "model.safetensors"
+const FILES = ["config.json", "generation_config.json", MODEL, "tokenizer.json", "tokenizer_config.json"]
 const PROMPT = "Once upon a time"
 const TOKENS = 48
 const { greedy_text: GOLDEN } = JSON.parse(readFileSync(join(FOLDER, "golden.json"), "utf8")) as { greedy_text: string }
@@ -18,25 +21,22 @@ let site: Site
 let hub: FakeHub
 beforeAll(async () => {
   browser = await launch()
-  site = await serveSite()
 })
-afterAll(async () => {
-  await browser.close()
-  await site[Symbol.asyncDispose]()
-})
+afterAll(() => browser.close())
 beforeEach(async () => {
-  hub = await startHub()
+  hub = await new FakeHub().start()
+  for (const name of FILES) hub.files.set(name, await readFile(join(FOLDER, name)))
+  site = await serveSite(hub.endpoint)
+})
+afterEach(async () => {
+  await site[Symbol.asyncDispose]()
+  await hub[Symbol.asyncDispose]()
 })
 
 /** A visit to the models, with the storyteller loaded and a Hub on this machine. */
 async function arrive(): Promise<Visit> {
   const arrived = await visit(browser, site)
-  onTestFinished(async () => {
-    await arrived.context.close()
-    await hub[Symbol.asyncDispose]()
-  })
-  await useHub(arrived.context, hub)
-  await arrived.page.reload()
+  onTestFinished(() => arrived.context.close())
   await ready(arrived.page)
   await models(arrived.page)
   arrived.page.on("dialog", (dialog) => void dialog.accept())
@@ -62,7 +62,7 @@ function entry(page: Page): Locator {
 async function expectGolden(page: Page): Promise<void> {
   await page.getByText("of 512 positions").waitFor()
   await page.getByRole("link", { name: "New conversation" }).click()
-  await greedy(page, TOKENS, "text")
+  await greedy(page, TOKENS)
   await say(page, PROMPT)
   await answers(page)
   const texts = await storedTurns(page)

@@ -1,5 +1,5 @@
 import { createReadStream } from "node:fs"
-import { stat } from "node:fs/promises"
+import { readFile, stat } from "node:fs/promises"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
 import { extname, join, normalize } from "node:path"
@@ -23,12 +23,16 @@ export interface Site extends AsyncDisposable {
   readonly requests: string[]
 }
 
-/** Serves the built page with the headers that docs/web.md asks a host for. Below a folder, as any host may. */
-export async function serveSite(): Promise<Site> {
+/**
+ * Serves the built page with the headers that docs/web.md asks a host for. Below a folder, as any host may.
+ *
+ * @param hub where the engine asks in the place of the Hub; the policy of its script has to know of that
+ */
+export async function serveSite(hub?: string): Promise<Site> {
   const requests: string[] = []
   const server = createServer((request, response) => {
     requests.push(request.url!)
-    serve(request, response).catch((error) => response.destroy(error))
+    serve(request, response, hub).catch((error) => response.destroy(error))
   })
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done))
   const { port } = server.address() as AddressInfo
@@ -43,7 +47,7 @@ export async function serveSite(): Promise<Site> {
   }
 }
 
-async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function serve(request: IncomingMessage, response: ServerResponse, hub: string | undefined): Promise<void> {
   const { pathname } = new URL(request.url!, "http://host")
   const name = normalize(decodeURIComponent(pathname.replace(/^\/page\//, ""))) || "index.html"
   const path = join(ROOT, name === "." ? "index.html" : name)
@@ -59,6 +63,12 @@ async function serve(request: IncomingMessage, response: ServerResponse): Promis
     "referrer-policy": "no-referrer",
     "accept-ranges": "bytes",
   }
+  if (hub && /^assets\/script-/.test(name)) {
+    const policy = CONTENT_POLICY.replace("connect-src", "connect-src http://127.0.0.1:*")
+    const script = `${askInstead(hub)}\n${await readFile(path, "utf8")}`
+    response.writeHead(200, { ...headers, "content-security-policy": policy }).end(script)
+    return
+  }
   const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "")
   const start = range ? Number(range[1]) : 0
   const end = Math.min(file.size - 1, range?.[2] ? Number(range[2]) : file.size - 1)
@@ -66,4 +76,10 @@ async function serve(request: IncomingMessage, response: ServerResponse): Promis
   if (range) response.writeHead(206, { ...headers, ...length, "content-range": `bytes ${start}-${end}/${file.size}` })
   else response.writeHead(200, { ...headers, ...length })
   createReadStream(path, { start, end }).pipe(response)
+}
+
+/** Before the engine's script: what is for the Hub goes elsewhere. */
+function askInstead(hub: string): string {
+  return `{ const own = fetch
+    globalThis.fetch = (url, init) => own(String(url).replace("https://huggingface.co", ${JSON.stringify(hub)}), init) }`
 }

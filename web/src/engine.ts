@@ -2,12 +2,15 @@
 
 import { GpuError, WorkerError } from "../../src/worker/index.ts"
 
-export type { LoadProgress, Memory, Message } from "../../src/api.ts"
+export type { DownloadProgress, LoadProgress, Memory, Message } from "../../src/api.ts"
 export {
   GpuError,
   HubError,
   load,
+  modelStore,
+  type OriginStorage,
   open,
+  type StoredModel,
   terminate,
   type WorkerCheckpoint,
   WorkerError,

@@ -1,6 +1,8 @@
 import { render } from "preact"
 import { openConversations, show } from "./chat/conversations.ts"
+import { refreshKept } from "./models/kept.ts"
 import { loadModel, STORYTELLER_CHOICE } from "./models/load_model.ts"
+import { lastChoice } from "./models/remembered.ts"
 import { followRoute } from "./state/route.ts"
 import { notice } from "./state/store.ts"
 import { App } from "./ui/app.tsx"
@@ -15,7 +17,8 @@ followDrops()
 followRoute((id) => void show(id))
 render(<App />, document.querySelector("#app")!)
 void openConversations()
-void loadModel(STORYTELLER_CHOICE)
+void loadModel(lastChoice() ?? STORYTELLER_CHOICE)
+void refreshKept()
 if (import.meta.env.PROD) void keepForOffline()
 
 /** Lets the page work without a network from the second visit on, where the browser can. */

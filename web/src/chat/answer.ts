@@ -1,7 +1,7 @@
 import { signal } from "@preact/signals"
 import { isLost, type WorkerLanguageModel } from "../engine.ts"
 import { noteLoss } from "../models/load_model.ts"
-import { conversation, type LiveAnswer, live, positions, readyModel, sampling } from "../state/store.ts"
+import { conversation, type LiveAnswer, live, model, positions, readyModel, sampling } from "../state/store.ts"
 import { troubleOf } from "../state/trouble.ts"
 import {
   type AnswerFacts,
@@ -77,7 +77,9 @@ async function run(
   begun: Conversation,
   current: LiveAnswer,
 ): Promise<AnswerFacts> {
-  const facts = { model: lm.name, tokens: 0, tokensPerSecond: 0, promptTokens: 0, reusedTokens: 0, seed: undefined }
+  // By the name that it was chosen by: the page can load it again by that.
+  const name = model.value.kind === "ready" ? model.value.choice.name : lm.name
+  const facts = { model: name, tokens: 0, tokensPerSecond: 0, promptTokens: 0, reusedTokens: 0, seed: undefined }
   const { signal: aborted } = current.controller
   let generation: ReturnType<WorkerLanguageModel["generate"]> | undefined
   const measured = () => ({

@@ -4,6 +4,7 @@ import { ModelTrouble } from "../models/model_trouble.tsx"
 import { conversation, live, model, readyModel } from "../state/store.ts"
 import { send } from "./answer.ts"
 import { Composer } from "./composer.tsx"
+import { OtherModel } from "./other_model.tsx"
 import { modeWith } from "./prompt.ts"
 import { LiveTurn, TurnView } from "./turn.tsx"
 
@@ -20,6 +21,7 @@ export function ChatView() {
         <div class="column">
           {model.value.kind === "failed" && <ModelTrouble state={model.value} />}
           {isEmpty ? <Welcome /> : <Turns />}
+          <OtherModel />
         </div>
       </section>
       <Announcer />

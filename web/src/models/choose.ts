@@ -1,9 +1,17 @@
 import { signal } from "@preact/signals"
-import { open, type WorkerCheckpoint, type WorkerLocation } from "../engine.ts"
+import { open, type WorkerCheckpoint } from "../engine.ts"
 import { go } from "../state/route.ts"
-import { type Choice, type Trouble, view } from "../state/store.ts"
+import { type Choice, type Kept, type Trouble, view } from "../state/store.ts"
 import { troubleOf } from "../state/trouble.ts"
-import { loadModel } from "./load_model.ts"
+import { keepFiles, keepHub } from "./kept.ts"
+import { loadModel, placeOf } from "./load_model.ts"
+import { keptChoice } from "./remembered.ts"
+
+/** Where a model was found, and so how it could be kept. */
+export type Found =
+  | { readonly kind: "hub"; readonly location: string }
+  | { readonly kind: "files"; readonly location: readonly File[] }
+  | { readonly kind: "kept"; readonly location: Kept }
 
 /** A model that was pointed at and is looked at before it is loaded. */
 export type Candidate =
@@ -11,7 +19,7 @@ export type Candidate =
   | {
       readonly kind: "open"
       readonly name: string
-      readonly location: WorkerLocation
+      readonly found: Found
       readonly checkpoint: WorkerCheckpoint
     }
   | { readonly kind: "failed"; readonly name: string; readonly trouble: Trouble }
@@ -22,13 +30,23 @@ let latest = 0
 
 /** Reads the headers of a model on the Hub. */
 export async function chooseHub(id: string): Promise<void> {
-  await choose(id.trim(), id.trim())
+  await choose(id.trim(), { kind: "hub", location: id.trim() })
 }
 
 /** Reads the headers of files that were picked or dropped. */
 export async function chooseFiles(files: readonly File[]): Promise<void> {
   if (view.value !== "models") go("#/models")
-  await choose(filesName(files), files)
+  await choose(filesName(files), { kind: "files", location: files })
+}
+
+/** Reads the headers of a model that the browser keeps. */
+export async function chooseKept(id: string): Promise<void> {
+  await choose(id, { kind: "kept", location: { kept: id } })
+}
+
+/** Loads a kept model as it was the last time. */
+export async function loadKept(id: string): Promise<void> {
+  await loadModel(keptChoice(id))
 }
 
 /** Puts what was chosen away. */
@@ -39,22 +57,27 @@ export async function forget(): Promise<void> {
   if (value?.kind === "open") await value.checkpoint.close().catch(() => {}) // the engine may have ended
 }
 
-/** Loads what was chosen. */
-export async function loadChosen(options: Choice["options"]): Promise<void> {
+/** Loads what was chosen, with `keep` from the browser's storage when it is there. */
+export async function loadChosen(options: Choice["options"], keep: boolean): Promise<void> {
   const { value } = candidate
   if (value?.kind !== "open") return
+  const { name, found } = value
   await forget()
-  go("#/")
-  await loadModel({ name: value.name, location: value.location, options })
+  if (keep && found.kind === "hub") await keepHub(found.location, options)
+  else if (keep && found.kind === "files") await keepFiles(name, found.location, options)
+  else {
+    go("#/")
+    await loadModel({ name, location: found.location, options })
+  }
 }
 
-async function choose(name: string, location: WorkerLocation): Promise<void> {
+async function choose(name: string, found: Found): Promise<void> {
   await forget()
   const turn = latest
   candidate.value = { kind: "opening", name }
   try {
-    const checkpoint = await open(location)
-    if (turn === latest) candidate.value = { kind: "open", name, location, checkpoint }
+    const checkpoint = await open(await placeOf(found.location))
+    if (turn === latest) candidate.value = { kind: "open", name, found, checkpoint }
     else await checkpoint.close()
   } catch (error) {
     if (turn === latest) candidate.value = { kind: "failed", name, trouble: troubleOf(error) }

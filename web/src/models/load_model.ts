@@ -1,6 +1,7 @@
-import { load, STORYTELLER, terminate } from "../engine.ts"
-import { type Choice, live, model, notice } from "../state/store.ts"
+import { load, modelStore, STORYTELLER, terminate, type WorkerLocation } from "../engine.ts"
+import { type Choice, type Kept, live, model, notice, transfers } from "../state/store.ts"
 import { missingWebGpu, troubleOf } from "../state/trouble.ts"
+import { forgetLast, rememberKept } from "./remembered.ts"
 
 export const STORYTELLER_CHOICE: Choice = { name: "storyteller", location: STORYTELLER, options: {} }
 
@@ -22,15 +23,19 @@ export async function loadModel(choice: Choice): Promise<void> {
       model.value = { kind: "failed", choice, trouble: unavailable }
       return
     }
-    const lm = await load(choice.location, {
+    const lm = await load(await placeOf(choice.location), {
       ...choice.options,
       signal: controller.signal,
       onProgress: (progress) => {
         if (loading === controller) model.value = { kind: "loading", choice, progress }
       },
     })
-    if (loading === controller) model.value = { kind: "ready", choice, lm }
-    else await lm.dispose()
+    if (loading !== controller) {
+      await lm.dispose()
+      return
+    }
+    model.value = { kind: "ready", choice, lm }
+    remember(choice)
   } catch (error) {
     if (loading !== controller) return // another model is asked for by now
     if (controller.signal.aborted) model.value = { kind: "none" }
@@ -43,11 +48,18 @@ export function cancelLoading(): void {
   loading?.abort()
 }
 
-/** After the device was lost: a new engine, and the same model in it. */
+/** Where the engine reads a model. */
+export async function placeOf(location: Choice["location"]): Promise<WorkerLocation> {
+  return isKept(location) ? modelStore().open(location.kept) : location
+}
+
+/** After a failure: a new engine, and the same model in it. One that works is left to what it brings. */
 export async function rebuild(): Promise<void> {
   const { value } = model
   if (value.kind === "none") return
-  terminate()
+  const isLost = value.kind === "failed" && value.trouble.kind === "lost"
+  const isBringing = [...transfers.value.values()].some(({ controller }) => controller !== undefined)
+  if (isLost || !isBringing) terminate()
   await loadModel(value.choice)
   if (model.value.kind === "ready") notice.value = { text: "The model is back.", alert: false }
 }
@@ -56,4 +68,14 @@ export async function rebuild(): Promise<void> {
 export function noteLoss(error: unknown): void {
   const { value } = model
   if (value.kind === "ready") model.value = { kind: "failed", choice: value.choice, trouble: troubleOf(error) }
+}
+
+/** What the next visit begins with: a kept model or the page's own. Picked files are not there then. */
+function remember({ location, options }: Choice): void {
+  if (isKept(location)) rememberKept(location.kept, options)
+  else if (location === STORYTELLER) forgetLast()
+}
+
+function isKept(location: Choice["location"]): location is Kept {
+  return typeof location === "object" && "kept" in location
 }

@@ -1,5 +1,5 @@
 import { model } from "../state/store.ts"
-import { formatBytes, formatSeconds } from "../ui/format.ts"
+import { formatBytes, formatProgress } from "../ui/format.ts"
 import { cancelLoading, loadModel, STORYTELLER_CHOICE } from "./load_model.ts"
 
 /** In the page's head: which model is there, or how far it is. */
@@ -44,7 +44,6 @@ function Loading() {
 }
 
 function amount(progress: NonNullable<Extract<typeof model.value, { kind: "loading" }>["progress"]>): string {
-  const bytes = `${formatBytes(progress.loaded)} of ${formatBytes(progress.total)}`
-  if (progress.phase === "upload" || progress.secondsLeft === undefined) return bytes
-  return `${bytes}, ${formatBytes(progress.bytesPerSecond)}/s, ${formatSeconds(progress.secondsLeft)} left`
+  if (progress.phase === "download") return formatProgress(progress)
+  return `${formatBytes(progress.loaded)} of ${formatBytes(progress.total)}`
 }

@@ -2,6 +2,7 @@ import { useRef } from "preact/hooks"
 import { model } from "../state/store.ts"
 import { formatBytes, formatCount } from "../ui/format.ts"
 import { candidate, chooseFiles, chooseHub, forget } from "./choose.ts"
+import { KeptModels } from "./kept_view.tsx"
 import { loadModel, STORYTELLER_CHOICE } from "./load_model.ts"
 import { ModelTrouble } from "./model_trouble.tsx"
 import { Preflight } from "./preflight.tsx"
@@ -13,6 +14,7 @@ export function ModelsView() {
         <h1>Models</h1>
         {model.value.kind === "failed" && <ModelTrouble state={model.value} />}
         <Current />
+        <KeptModels />
         <Sources />
         <Chosen />
       </div>
@@ -131,7 +133,7 @@ function Chosen() {
           {value.trouble.title}. {value.trouble.text}
         </p>
       )}
-      {value.kind === "open" && <Preflight key={value.name} checkpoint={value.checkpoint} />}
+      {value.kind === "open" && <Preflight key={value.name} checkpoint={value.checkpoint} found={value.found.kind} />}
       {value.kind !== "open" && (
         <button type="button" onClick={() => void forget()}>
           {value.kind === "opening" ? "Cancel" : "Close"}

@@ -4,7 +4,7 @@ import type { WorkerCheckpoint } from "../engine.ts"
 import type { Choice } from "../state/store.ts"
 import { troubleOf } from "../state/trouble.ts"
 import { formatBytes, formatCount } from "../ui/format.ts"
-import { forget, loadChosen } from "./choose.ts"
+import { type Found, forget, loadChosen } from "./choose.ts"
 
 const DTYPES = [
   { dtype: "stored", label: "as stored" },
@@ -23,11 +23,18 @@ interface Need {
 }
 
 /** What a model will need, before any of its weights is read; and how to have it. */
-export function Preflight({ checkpoint }: { readonly checkpoint: WorkerCheckpoint }) {
+export function Preflight({
+  checkpoint,
+  found,
+}: {
+  readonly checkpoint: WorkerCheckpoint
+  readonly found: Found["kind"]
+}) {
   const { maxPositions } = checkpoint.config
   const contexts = [...new Set([...MOST_CONTEXTS.filter((n) => n < maxPositions), Math.min(maxPositions, 65536)])]
   const context = useSignal(contexts.findLast((n) => n <= DEFAULT_CONTEXT) ?? contexts[0]!)
   const small = useSignal(false)
+  const keep = useSignal(found === "hub")
   const dtype = useSignal<Need["dtype"]>("stored")
   const cacheDtype = small.value ? "q8" : "f32"
   const { needs, problem } = useNeeds(checkpoint, context.value, cacheDtype)
@@ -36,7 +43,7 @@ export function Preflight({ checkpoint }: { readonly checkpoint: WorkerCheckpoin
     <form
       onSubmit={(event) => {
         event.preventDefault()
-        void loadChosen(options)
+        void loadChosen(options, keep.value)
       }}
     >
       <label class="field">
@@ -102,12 +109,24 @@ export function Preflight({ checkpoint }: { readonly checkpoint: WorkerCheckpoin
       </div>
       {problem && <p class="trouble">{problem}</p>}
       <Device />
+      {found !== "kept" && (
+        <label class="check">
+          <input
+            type="checkbox"
+            checked={keep.value}
+            onChange={(event) => {
+              keep.value = event.currentTarget.checked
+            }}
+          />
+          Keep it on this device
+        </label>
+      )}
       <div class="actions">
         <button type="button" onClick={() => void forget()}>
           Cancel
         </button>
         <button type="submit" class="primary" disabled={needs.length === 0}>
-          Load
+          {!keep.value ? "Load" : found === "hub" ? "Download and load" : "Keep and load"}
         </button>
       </div>
     </form>

@@ -1,7 +1,15 @@
 // The one place of the page's state. Views read it; what changes it lies beside what it is about.
 
 import { computed, effect, type Signal, signal } from "@preact/signals"
-import type { LoadProgress, WorkerLanguageModel, WorkerLoadOptions, WorkerLocation } from "../engine.ts"
+import type {
+  DownloadProgress,
+  LoadProgress,
+  OriginStorage,
+  StoredModel,
+  WorkerLanguageModel,
+  WorkerLoadOptions,
+  WorkerLocation,
+} from "../engine.ts"
 import type { Conversation, Summary } from "../storage/conversation.ts"
 import { readSetting, writeSetting } from "../storage/settings.ts"
 
@@ -11,8 +19,30 @@ export type Theme = "system" | "light" | "dark"
 /** A model that was asked for, and how. */
 export interface Choice {
   readonly name: string
-  readonly location: WorkerLocation
+  readonly location: WorkerLocation | Kept
   readonly options: Pick<WorkerLoadOptions, "context" | "dtype" | "cacheDtype">
+}
+
+/** A model that the browser keeps, by its id there: opened anew each time that it is loaded. */
+export interface Kept {
+  readonly kept: string
+}
+
+/** What the browser keeps, as it was last read. */
+export type StorageState =
+  | { readonly kind: "unread" }
+  | { readonly kind: "read"; readonly models: readonly StoredModel[]; readonly origin: OriginStorage }
+  | { readonly kind: "failed"; readonly trouble: Trouble }
+
+/** A model on its way into the browser's storage, or why it did not get there. */
+export interface Transfer {
+  readonly kind: "download" | "import"
+  /** While it is underway. */
+  readonly controller?: AbortController
+  readonly progress?: DownloadProgress
+  /** Another tab is at the same model. */
+  readonly waits?: boolean
+  readonly trouble?: Trouble
 }
 
 /** What went wrong, for people, and what they can do. */
@@ -60,6 +90,9 @@ export const conversation = signal<Conversation | undefined>(undefined)
 export const live = signal<LiveAnswer | undefined>(undefined)
 
 export const model = signal<ModelState>({ kind: "none" })
+export const storage = signal<StorageState>({ kind: "unread" })
+/** By the model's id, of files that are picked by what they are called until they have one. */
+export const transfers = signal<ReadonlyMap<string, Transfer>>(new Map())
 /** Positions that the last answer and its prompt took. */
 export const positions = signal<number | undefined>(undefined)
 

@@ -1,6 +1,14 @@
 import { GpuError, HubError, isLost } from "../engine.ts"
 import type { Trouble } from "./store.ts"
 
+/** Of errors of the Hub and of what is kept from it, by their codes. */
+const HUB_TITLES: Partial<Record<HubError["code"], string>> = {
+  network: "The connection broke, or there is none",
+  space: "There is not enough room for it",
+  corrupt: "The bytes that came are not the right ones",
+  missing: "It is not there",
+  busy: "It is being brought or changed",
+}
 const NO_WEBGPU = "This browser gives the page no GPU"
 
 /** What an error means to somebody who has not written this page. */
@@ -14,8 +22,10 @@ export function troubleOf(error: unknown): Trouble {
     }
   }
   if (error instanceof GpuError) return gpuTrouble(error)
-  if (error instanceof HubError)
-    return { kind: "other", title: "The model's host did not give the files", text: message }
+  if (error instanceof HubError) {
+    const title = HUB_TITLES[error.code] ?? "The model's host did not give the files"
+    return { kind: "other", title, text: message }
+  }
   if (error instanceof TypeError && /fetch|network/i.test(message)) {
     return { kind: "other", title: "The files could not be fetched", text: `Is the network there? (${message})` }
   }
