@@ -73,6 +73,8 @@ export async function say(page: Page, text: string): Promise<void> {
 
 /** Waits for the end of an answer and gives the texts of all. */
 export async function answers(page: Page): Promise<string[]> {
-  await page.locator(".turn.live").waitFor({ state: "detached" })
+  const live = page.locator(".turn.live")
+  await live.waitFor({ state: "attached", timeout: 2000 }).catch(() => {}) // it may have begun and ended already
+  await live.waitFor({ state: "detached" })
   return page.locator(".turn.assistant .markdown").allInnerTexts()
 }
