@@ -2,22 +2,33 @@
 
 import { GpuError, WorkerError } from "../../src/worker/index.ts"
 
-export type { DownloadProgress, LoadProgress, Memory, Message } from "../../src/api.ts"
+export type {
+  DownloadProgress,
+  LoadProgress,
+  Memory,
+  Message,
+  Preflight,
+  TuneSettings,
+  TuneStep,
+} from "../../src/api.ts"
 export {
   GpuError,
   HubError,
   load,
+  merge,
   modelStore,
   type OriginStorage,
   open,
   type StoredModel,
   terminate,
+  tune,
   type WorkerCheckpoint,
   WorkerError,
   type WorkerGenerationOptions,
   type WorkerLanguageModel,
   type WorkerLoadOptions,
   type WorkerLocation,
+  type WorkerTuning,
 } from "../../src/worker/index.ts"
 
 /** Where the page's own model lies: beside the page, as the built folder has it. */

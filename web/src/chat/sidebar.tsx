@@ -1,6 +1,6 @@
 import { signal, useSignal } from "@preact/signals"
 import { useEffect, useRef } from "preact/hooks"
-import { conversation, live, summaries, view } from "../state/store.ts"
+import { conversation, live, summaries, type View, view } from "../state/store.ts"
 import type { Summary } from "../storage/conversation.ts"
 import { searchConversations } from "../storage/database.ts"
 import { Icon, IconButton } from "../ui/icons.tsx"
@@ -12,6 +12,12 @@ export const sidebarOpen = signal(false)
 addEventListener("hashchange", () => {
   sidebarOpen.value = false
 })
+
+const PAGES: readonly { readonly page: View; readonly title: string }[] = [
+  { page: "models", title: "Models" },
+  { page: "adapters", title: "Fine-tune" },
+  { page: "look", title: "Look inside" },
+]
 
 /** Milliseconds without a key before a search begins. */
 const SEARCH_DELAY = 150
@@ -43,9 +49,11 @@ export function Sidebar() {
           <a class="button" href="#/">
             <Icon name="plus" /> New conversation
           </a>
-          <a class="link" href="#/models" aria-current={view.value === "models" ? "page" : undefined}>
-            Models
-          </a>
+          {PAGES.map(({ page, title }) => (
+            <a key={page} class="link" href={`#/${page}`} aria-current={view.value === page ? "page" : undefined}>
+              {title}
+            </a>
+          ))}
         </nav>
         <input
           id="search"

@@ -1,16 +1,16 @@
-import { type View, view } from "./store.ts"
+import { shownId, VIEWS, type View, view } from "./store.ts"
 
-/** Where the page is: `#/models`, `#/chat/ID`, or `#/` for a new conversation. */
+/** Where the page is: `#/models`, `#/adapters`, `#/adapters/ID`, `#/look`, `#/chat/ID`, or `#/` for a new conversation. */
 export interface Route {
   readonly view: View
-  readonly conversation: string | undefined
+  /** What is shown there: a conversation, an adapter. */
+  readonly id: string | undefined
 }
 
 export function currentRoute(): Route {
   const [, page, id] = location.hash.split("/")
-  return page === "models"
-    ? { view: "models", conversation: undefined }
-    : { view: "chat", conversation: id || undefined }
+  const view = VIEWS.find((each) => each === page) ?? "chat"
+  return { view, id: id || undefined }
 }
 
 /** Shows a route, and calls back with the conversation that it names, now and whenever it changes. */
@@ -18,7 +18,8 @@ export function followRoute(onConversation: (id: string | undefined) => void): v
   const follow = () => {
     const route = currentRoute()
     view.value = route.view
-    if (route.view === "chat") onConversation(route.conversation)
+    shownId.value = route.id
+    if (route.view === "chat") onConversation(route.id)
   }
   addEventListener("hashchange", follow)
   follow()

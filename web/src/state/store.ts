@@ -13,7 +13,8 @@ import type {
 import type { Conversation, Summary } from "../storage/conversation.ts"
 import { readSetting, writeSetting } from "../storage/settings.ts"
 
-export type View = "chat" | "models"
+export const VIEWS = ["chat", "models", "adapters", "look"] as const
+export type View = (typeof VIEWS)[number]
 export type Theme = "system" | "light" | "dark"
 
 /** A model that was asked for, and how. */
@@ -81,6 +82,8 @@ export interface SamplingSettings {
 }
 
 export const view = signal<View>("chat")
+/** What the route names in its view: a conversation, an adapter. */
+export const shownId = signal<string | undefined>(undefined)
 export const theme = signal<Theme>(readSetting("theme", isTheme) ?? "system")
 export const sampling = signal<SamplingSettings>(readSetting("sampling", isSampling) ?? {})
 

@@ -1,5 +1,7 @@
+import { AdaptersView } from "../adapters/adapters_view.tsx"
 import { ChatView } from "../chat/chat_view.tsx"
 import { Sidebar, sidebarOpen } from "../chat/sidebar.tsx"
+import { LookView } from "../look/look_view.tsx"
 import { ModelStatus } from "../models/model_status.tsx"
 import { ModelsView } from "../models/models_view.tsx"
 import { notice, theme, view } from "../state/store.ts"
@@ -17,11 +19,18 @@ export function App() {
         <Header />
         <Notice />
         <main id="main" tabIndex={-1}>
-          {view.value === "models" ? <ModelsView /> : <ChatView />}
+          <CurrentView />
         </main>
       </div>
     </div>
   )
+}
+
+const VIEW_OF = { chat: ChatView, models: ModelsView, adapters: AdaptersView, look: LookView }
+
+function CurrentView() {
+  const Current = VIEW_OF[view.value]
+  return <Current />
 }
 
 function Header() {

@@ -1,0 +1,3 @@
+export function AdaptersView() {
+  return <h1>Fine-tune</h1>
+}

@@ -1,0 +1,3 @@
+export function LookView() {
+  return <h1>Look inside</h1>
+}
