@@ -6,7 +6,8 @@ import { extname, join, normalize } from "node:path"
 import { fileURLToPath } from "node:url"
 import { CONTENT_POLICY } from "../../web/build/content_policy.ts"
 
-const ROOT = fileURLToPath(new URL("../../web/dist/", import.meta.url))
+/** The built page: web/dist, or the folder that WEB_DIST names, with a slash at its end. */
+const ROOT = process.env.WEB_DIST ?? fileURLToPath(new URL("../../web/dist/", import.meta.url))
 const TYPES: Record<string, string> = {
   ".html": "text/html; charset=utf-8",
   ".js": "text/javascript",
