@@ -16,6 +16,7 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly mod
     serve: { summary: "answer requests as OpenAI's API does", module: () => import("./serve.ts") },
     inspect: { summary: "describe a checkpoint, from its headers alone", module: () => import("./inspect.ts") },
     score: { summary: "tell how probable a text is", module: () => import("./score.ts") },
+    eval: { summary: "measure how well a model uses its context", module: () => import("./eval.ts") },
     tune: { summary: "fine-tune a model, or an adapter on it", module: () => import("./tune.ts") },
     distill: { summary: "train a model to say what a teacher says", module: () => import("./distill.ts") },
     teach: { summary: "write down what a teacher thinks of some data", module: () => import("./teach.ts") },

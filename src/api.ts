@@ -20,6 +20,7 @@ export {
   type PrefixCacheOptions,
   type QuantizeOptions,
 } from "./load.ts"
+export type { AttentionHead } from "./model/attention_weights.ts"
 export type { Checkpoint, StoredTensor } from "./model/checkpoint.ts"
 export type { GenerationConfig, ModelConfig } from "./model/config.ts"
 export {
@@ -40,6 +41,7 @@ export type { HgrnConfig } from "./model/hgrn_config.ts"
 export { ACT_QUANTS, type ActQuant } from "./model/linear.ts"
 export { PACKINGS, type Packing } from "./model/packed.ts"
 export { type PeftAdapter, type PeftConfig, type PeftModule, readAdapter } from "./model/peft.ts"
+export type { Predictions } from "./model/predictions.ts"
 export type { PrefixStore, StoredFile } from "./model/prefix_store.ts"
 export {
   blobSource,
@@ -56,9 +58,10 @@ export { type MemoryStore, memoryStore, type Store } from "./model/store.ts"
 export type { LayerConfig, TransformerConfig } from "./model/transformer_config.ts"
 export { WEIGHT_PRECISIONS, type WeightPrecision } from "./model/upload.ts"
 export { DEVICE_KINDS, type DeviceKind } from "./platform/platform.ts"
+export type { Prompt } from "./prompt.ts"
 export type { Quantization } from "./quantize.ts"
 export { answerSeed } from "./seeds.ts"
-export type { AdapterOptions, GradientOptions, LanguageModel, Prompt, Score } from "./session.ts"
+export type { AdapterOptions, GradientOptions, LanguageModel, Score } from "./session.ts"
 export type { Message } from "./tokenizer/chat.ts"
 export { createTokenizer, type Tokenizer } from "./tokenizer/tokenizer.ts"
 export {

@@ -26,6 +26,11 @@ export type LoadProgress =
 export interface OpenModelOptions {
   /** Branch, tag or commit of a Hub id; `main` by default. */
   readonly revision?: string
+  /**
+   * Opens gated and private models of the Hub, which alone gets it: not the storage that the Hub sends on to, and no other host.
+   * In Node and Deno that of the environment by default.
+   */
+  readonly token?: string | undefined
   /** Keys of config.json to treat as absent, at one's own risk. */
   readonly ignoreKeys?: readonly string[]
   readonly onProgress?: (progress: LoadProgress) => void
@@ -171,7 +176,7 @@ export function createApi(platform: Platform): Api {
     const checkpoint = await openCheckpoint(await folderOf(platform, location, options), options)
     try {
       const read = adapters.map(async (each) => {
-        const folder = await folderOf(platform, each, {})
+        const folder = await folderOf(platform, each, { token: options.token })
         const adapter = await readAdapter(folder)
         await folder.close?.()
         return { adapter }
@@ -275,10 +280,11 @@ async function folderOf(
   if (location !== undefined && typeof location !== "string" && !(location instanceof URL)) {
     return "open" in location ? location : filesFolder(location)
   }
-  const { revision, signal, onProgress } = options
+  const { revision, token, signal, onProgress } = options
   const onDownload = (progress: DownloadProgress) => onProgress?.({ phase: "download", ...progress })
   return platform.openFolder(location === undefined ? undefined : String(location), {
     revision,
+    token,
     signal,
     onDownload,
     headersOnly,

@@ -1,8 +1,10 @@
 import { Generation, type GenerationOptions } from "./generation.ts"
 import { batch, expectLabels, parametersOf } from "./gradient_request.ts"
 import type { Memory } from "./kernels/device.ts"
+import type { GpuError } from "./kernels/errors.ts"
 import type { Tuning } from "./kernels/tuning.ts"
 import { Adapters } from "./model/adapters.ts"
+import { type AttentionHead, attentionWeights } from "./model/attention_weights.ts"
 import type { GenerationConfig, ModelConfig } from "./model/config.ts"
 import type { ParameterCounts } from "./model/cost.ts"
 import { PLAIN_STEP } from "./model/decode_steps.ts"
@@ -12,14 +14,12 @@ import { type LossAndGradients, lossAndGradients } from "./model/gradients.ts"
 import type { Model } from "./model/model.ts"
 import type { Parameter } from "./model/parameter.ts"
 import { readAdapter } from "./model/peft.ts"
+import { type Predictions, predictions } from "./model/predictions.ts"
 import type { Folder, ModelLocation } from "./model/source.ts"
 import { expectDraft } from "./model/speculate.ts"
-import type { Message } from "./tokenizer/chat.ts"
+import { type Prompt, promptIds } from "./prompt.ts"
 import type { Tokenizer } from "./tokenizer/tokenizer.ts"
 import { Turns } from "./turns.ts"
-
-/** Text to continue, a conversation to answer, or token ids as they are. */
-export type Prompt = string | readonly Message[] | readonly number[]
 
 export interface GradientOptions {
   readonly labels?: readonly number[] | readonly (readonly number[])[]
@@ -33,6 +33,8 @@ export interface AdapterOptions {
   readonly name?: string
   /** Branch, tag or commit of a Hub id. */
   readonly revision?: string
+  /** For gated and private repositories of the Hub, as for `load`. */
+  readonly token?: string | undefined
   readonly signal?: AbortSignal
 }
 
@@ -136,6 +138,14 @@ export class LanguageModel {
     return this.#model.device.memory
   }
 
+  /**
+   * Comes true when the GPU device is lost: the driver or the browser has taken it away, and nothing but `dispose` works from then on.
+   * A model that is disposed is not lost. Browsers and Deno tell at once, Node when it is at work with the GPU.
+   */
+  get lost(): Promise<GpuError> {
+    return this.#model.device.lost
+  }
+
   /** Dispatches that one generated token takes. */
   get dispatchesPerToken(): number {
     return this.#model.decoder.steps.plan(PLAIN_STEP).dispatches
@@ -147,13 +157,8 @@ export class LanguageModel {
    * @throws {TypeError} for text without a tokenizer, RangeError for an empty prompt or an id outside the vocabulary
    */
   encode(prompt: Prompt): number[] {
-    const ids = this.#ids(prompt)
-    if (ids.length === 0) throw new RangeError("prompt: is empty, expected at least one token")
-    const { vocabSize } = this.config
-    const bad = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize)
-    if (bad !== undefined)
-      throw new RangeError(`prompt: id ${bad} is outside the vocabulary, expected 0 to ${vocabSize - 1}`)
-    return ids
+    const { name, tokenizer } = this
+    return promptIds(prompt, { name, tokenizer, vocabSize: this.config.vocabSize })
   }
 
   /**
@@ -184,6 +189,30 @@ export class LanguageModel {
     const each = await this.#exclusive(() => losses(this.#model, tokens))
     const loss = each.reduce((sum, value) => sum + value, 0) / each.length
     return { tokens, logProbs: each.map((value) => -value), loss, perplexity: Math.exp(loss) }
+  }
+
+  /**
+   * What the model expects after each token: the likeliest next ones with their log-probabilities, and how likely the one was
+   * that came. What is told of a token that follows another is what `score` tells.
+   *
+   * @param top how many of the likeliest to name, at most 256
+   * @returns   arrays of T tokens, T at most the context
+   */
+  async predictions(prompt: Prompt, { top = 10 }: { top?: number } = {}): Promise<Predictions> {
+    const ids = this.#sequence(prompt)
+    return this.#exclusive(() => predictions(this.#model, ids, top))
+  }
+
+  /**
+   * The attention of one head of one layer: the softmax weights that it multiplies values with, adapters that are on and the
+   * layer's window included.
+   *
+   * @returns `[T, T]`, a row for each query, a column for each key, 0 for keys that the query does not see
+   * @throws {RangeError} for a layer or a head that there is not, a layer without attention, or more than 8192 tokens
+   */
+  async attention(prompt: Prompt, which: AttentionHead): Promise<HostArray> {
+    const ids = this.#sequence(prompt)
+    return this.#exclusive(() => attentionWeights(this.#model, ids, which))
   }
 
   /**
@@ -281,20 +310,6 @@ export class LanguageModel {
   /** What gradients can be taken with respect to. */
   #parameters(): Map<string, Parameter> {
     return new Map([...this.#model.parameters, ...this.#adapters.parameters])
-  }
-
-  #ids(prompt: Prompt): number[] {
-    if (typeof prompt === "string") {
-      if (prompt === "") return []
-      return this.#needTokenizer().encode(prompt)
-    }
-    if (prompt.length === 0 || typeof prompt[0] === "number") return [...(prompt as readonly number[])]
-    return this.#needTokenizer().chat(prompt as readonly Message[]).ids
-  }
-
-  #needTokenizer(): Tokenizer {
-    if (this.tokenizer) return this.tokenizer
-    throw new TypeError(`${this.name}: tokenizer.json is missing, expected it for text (token ids work without)`)
   }
 
   #sequence(prompt: Prompt): number[] {

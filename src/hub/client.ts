@@ -1,7 +1,7 @@
 import { parseJson } from "../model/source.ts"
 import { commitOf, fileNames, filesOf, nextPage, type RemoteFile } from "./answers.ts"
 import { type Asked, answerError, HubError, networkError } from "./errors.ts"
-import { fileUrl } from "./model_id.ts"
+import { checkToken, fileUrl } from "./model_id.ts"
 import { Backoff, type Patience } from "./retry.ts"
 import type { Opened, Origin } from "./transfer.ts"
 
@@ -37,7 +37,7 @@ export class HubClient {
     this.endpoint = options.endpoint
     this.patience = options.patience
     this.signal = options.signal
-    this.#token = options.token
+    this.#token = checkToken(options.token)
     this.#fetch = options.fetch ?? fetch
     this.#inBrowser = options.inBrowser ?? false
   }

@@ -1,7 +1,15 @@
 import { expectInside, type Folder, parseJson, type Source, urlSource } from "../model/source.ts"
 import { fileNames } from "./answers.ts"
 import { answerError, networkError } from "./errors.ts"
-import { checkEndpoint, checkModelId, checkRevision, DEFAULT_ENDPOINT, DEFAULT_REVISION, fileUrl } from "./model_id.ts"
+import {
+  checkEndpoint,
+  checkModelId,
+  checkRevision,
+  checkToken,
+  DEFAULT_ENDPOINT,
+  DEFAULT_REVISION,
+  fileUrl,
+} from "./model_id.ts"
 
 export interface HubFolderOptions {
   /** The GGUF file to read; by default safetensors, or the only GGUF. */
@@ -9,7 +17,7 @@ export interface HubFolderOptions {
   /** Branch, tag or commit; `main` by default. */
   revision?: string
   endpoint?: string
-  token?: string
+  token?: string | undefined
   fetch?: typeof fetch
   /** Errors speak of no environment then. */
   inBrowser?: boolean
@@ -17,7 +25,8 @@ export interface HubFolderOptions {
 
 /** A model on the Hub, read by ranges and stored nowhere: for browsers, and to look at headers alone. */
 export function hubFolder(id: string, options: HubFolderOptions = {}): Folder {
-  const { token, fetch: call = globalThis.fetch } = options
+  const { fetch: call = globalThis.fetch } = options
+  const token = checkToken(options.token)
   const revision = checkRevision(options.revision ?? DEFAULT_REVISION)
   const endpoint = checkEndpoint(options.endpoint ?? DEFAULT_ENDPOINT)
   const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` }

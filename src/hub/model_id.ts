@@ -39,6 +39,12 @@ export function checkRevision(revision: string): string {
   throw new RangeError(`revision: name is ${JSON.stringify(revision)}, expected a branch, tag or commit`)
 }
 
+/** A token as a header can carry it. @throws RangeError, which does not show it */
+export function checkToken(token: string | undefined): string | undefined {
+  if (token === undefined || /^[\x21-\x7e]+$/.test(token)) return token
+  throw new RangeError("token: has spaces or signs that no token has, expected one as the Hub gives it (hf_...)")
+}
+
 /** Whether a revision is a full commit hash, which never changes its content. */
 export function isCommit(revision: string): boolean {
   return /^[0-9a-f]{40}$/.test(revision)

@@ -5,12 +5,13 @@ import {
   attend_backward_key,
   attend_backward_query,
   attend_combine,
+  attend_few_subgroup,
   attend_subgroup,
   attend as attendKernel,
   cache_write,
 } from "./shaders.ts"
 import { expectDtype, expectShape, heads } from "./shape.ts"
-import { sharesLoads } from "./subgroups.ts"
+import { sharesFew, sharesLoads } from "./subgroups.ts"
 import { format, type Tensor } from "./tensor.ts"
 
 /**
@@ -141,8 +142,11 @@ interface Result {
   readonly lse: Tensor
 }
 
-/** Keys in a block of attend.wgsl. */
+/** Keys in a block of the kernels. */
 const BLOCK = 256
+
+/** Blocks that a workgroup of attend_few_subgroup.wgsl may take: what each key weighs lies in its memory. */
+const MOST_BLOCKS = 4
 
 function attendForward(run: Run, params: Params, inputs: Readonly<Record<Inputs, Tensor>>): Result {
   const { B, T, H, G, D4, window, capacity } = params
@@ -153,14 +157,18 @@ function attendForward(run: Run, params: Params, inputs: Readonly<Record<Inputs,
     run.dispatch(attend_subgroup, { ...inputs, ...result }, params, [Math.ceil(rows / 16), G])
     return result
   }
-  const parts = T === 1 ? partsOf(run, keys) : 1
-  const workgroups = [Math.ceil(rows / 4), G, B * parts] as const
+  const few = sharesFew(run, "attention")
+  const parts = partsOf(run, params, few)
+  const into = (y: Tensor, lse: Tensor) => {
+    const workgroups = [Math.ceil(rows / 4), G, B * parts] as const
+    run.dispatch(few ? attend_few_subgroup : attendKernel, { ...inputs, y, lse }, { ...params, parts }, workgroups)
+  }
   if (parts === 1) {
-    run.dispatch(attendKernel, { ...inputs, ...result }, { ...params, parts }, workgroups)
+    into(result.y, result.lse)
     return result
   }
   const partial = { y: run.empty([parts, B * T, H, D4 * 4]), lse: run.empty([parts, B * T, H]) }
-  run.dispatch(attendKernel, { ...inputs, ...partial }, { ...params, parts }, workgroups)
+  into(partial.y, partial.lse)
   const combined = { part: partial.y, part_lse: partial.lse, ...result }
   run.dispatch(attend_combine, combined, { parts, rows: B * T * H, D4 }, [B * T * H])
   return result
@@ -170,11 +178,15 @@ function attendForward(run: Run, params: Params, inputs: Readonly<Record<Inputs,
 const FEW = 1024
 
 /**
- * Into how many parts the keys that a token alone may see are divided: it is a workgroup per kv head otherwise. A part without a
- * key costs a CPU 10 us, and has no more cores to fill.
+ * Into how many parts the keys that a workgroup's four queries may see are divided. Those of a token alone would be a workgroup
+ * per kv head otherwise. A part without a key costs a CPU 10 us, and has no more cores to fill.
  */
-function partsOf({ device }: Run, keys: number): number {
-  return keys <= FEW ? 1 : Math.min(device.software ? 8 : 32, Math.ceil(keys / BLOCK))
+function partsOf({ device }: Run, { T, window, capacity }: Params, few: boolean): number {
+  const reach = Math.min(window ? window + Math.min(T, 4) - 1 : capacity, capacity)
+  const blocks = Math.ceil(reach / BLOCK)
+  const least = few ? Math.ceil(blocks / MOST_BLOCKS) : 1
+  if (T > 1 || reach <= FEW) return least
+  return Math.max(least, Math.min(device.software ? 8 : 32, blocks))
 }
 
 /** Gradients from position 0: dq `[T, H, D]`, dk and dv `[capacity, G, D]`, 0 in slots that hold no position. */

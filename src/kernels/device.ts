@@ -69,6 +69,8 @@ export class Device {
   tuning: Tuning
   /** What of `tuning` was asked for when the device was opened. */
   readonly chosen: Partial<Tuning>
+  /** Comes true when the device is lost, with the error that all its calls throw then. To be disposed is no loss. */
+  readonly lost: Promise<GpuError>
   readonly #pipelines = new Map<string, GPUComputePipeline>()
   readonly #held: Record<MemoryKind, number> = { weights: 0, cache: 0, training: 0, scratch: 0 }
   readonly #kinds = new Map<GPUBuffer, MemoryKind>()
@@ -101,9 +103,13 @@ export class Device {
       if (this.#compiling.size === 0) this.#fail(failure)
       else void Promise.all(this.#compiling).then(() => this.#fail(failure))
     })
-    void gpu.lost.then((info) => {
-      if (this.#disposed) return
-      this.#fail(new GpuError("lost", `${this.description}: device lost (${info.reason}): ${info.message}`))
+    this.lost = new Promise((resolve) => {
+      void gpu.lost.then((info) => {
+        if (this.#disposed) return
+        const error = new GpuError("lost", `${this.description}: device lost (${info.reason}): ${info.message}`)
+        this.#fail(error)
+        resolve(error)
+      })
     })
   }
 

@@ -16,13 +16,29 @@ export function embed(run: Run, ids: Tensor, weight: Matrix, scale: number): Ten
   const T = ids.shape[0]!
   const [V, C] = rows("embed", "weight", weight)
   const x = run.empty([T, C])
-  for (const part of weight.parts) {
-    const params = { T, C4: C / 4, first_row: part.firstRow, rows: part.rows, scale }
-    run.dispatch(kernel, { ids, weight: part.tensor, x }, params, [Math.ceil(C / 4 / 64), T])
+  for (let i = 0; i < weight.parts.length; i += PARTS) {
+    const parts = weight.parts.slice(i, i + PARTS)
+    const upper = parts.at(-1)!
+    const middle = parts.at(-2) ?? upper // nothing lies between the beginnings of two that are the same
+    const lower = parts.at(-3) ?? middle
+    const params = {
+      T,
+      C4: C / 4,
+      lower_begin: lower.firstRow,
+      middle_begin: middle.firstRow,
+      upper_begin: upper.firstRow,
+      end: upper.firstRow + upper.rows,
+      scale,
+    }
+    const buffers = { ids, lower: lower.tensor, middle: middle.tensor, upper: upper.tensor, x }
+    run.dispatch(kernel, buffers, params, [Math.ceil(C / 4 / 64), T])
   }
   run.tape?.record(x, (dx, sums) => [[weight, embedBackward(run, ids, dx, V, scale, sums(weight))]])
   return x
 }
+
+/** Parts of a table in one dispatch. */
+const PARTS = 3
 
 /**
  * Gradient of `embed`: `dweight[v] = scale * sum of dx[t] over the t with ids[t] = v`, in the order of t.

@@ -4,13 +4,10 @@ import { linear } from "./linear.ts"
 import { expectHead } from "./linear_distill.ts"
 import { logSumExpBlock } from "./log_sum_exp.ts"
 import type { Run } from "./run.ts"
-import { top_k, top_k_sort } from "./shaders.ts"
-import { expectDtype, expectShape, fold } from "./shape.ts"
+import { expectDtype, expectShape } from "./shape.ts"
 import type { Matrix, Tensor } from "./tensor.ts"
+import { expectTopK, type Largest, sortTopK, topKBlock } from "./top_k.ts"
 import { vocabularyBlocks } from "./vocabulary_blocks.ts"
-
-/** The most tokens that `linearTopK` keeps of a row. */
-export const MAX_TOP_K = 256
 
 /** How logits become probabilities. */
 export interface SoftmaxOptions {
@@ -35,21 +32,16 @@ export function linearTopK(
   { softcap, temperature, k }: SoftmaxOptions & { readonly k: number },
 ): SparseTargets {
   const T = expectHead("linearTopK", "", { x, weight })
-  const most = Math.min(MAX_TOP_K, weight.shape[0])
-  if (!(Number.isInteger(k) && k >= 1 && k <= most)) {
-    throw new RangeError(`linearTopK: k is ${k}, expected 1 to ${most}`)
-  }
-  const [values, ids] = [run.empty([T, k]), run.empty([T, k], "u32")]
+  expectTopK("linearTopK", k, weight.shape[0])
   let scores: Tensor | undefined
+  let largest: Largest | undefined
   for (const { part, block } of vocabularyBlocks(run.device, weight, T, softcap)) {
     const logits = linear(run, x, part)
     scores = logSumExpBlock(run, logits, block, temperature, scores)
-    run.dispatch(top_k, { logits, values, ids }, { V: part.shape[0], K: k, first: block.first }, [T])
+    largest = topKBlock(run, logits, k, block.first, largest)
   }
-  const [sorted_values, sorted_ids] = [run.empty([T, k]), run.empty([T, k], "u32")]
-  const params = { n: T * k, K: k, cap: softcap ?? 0 }
-  run.dispatch(top_k_sort, { values, ids, sorted_values, sorted_ids }, params, fold(Math.ceil((T * k) / 64)))
-  return { ids: sorted_ids, probs: tokenProbs(run, sorted_values, scores!, temperature) }
+  const { values, ids } = sortTopK(run, largest!, softcap)
+  return { ids, probs: tokenProbs(run, values, scores!, temperature) }
 }
 
 /**

@@ -22,11 +22,10 @@ export function sharesLoads(
 export const FEW = 8
 
 /**
- * Whether products of few tokens share loads too: where rows are streamed by one invocation each, loads are what costs. Of any size,
+ * Whether kernels of few tokens share loads too: where rows are streamed by one invocation each, loads are what costs. Of any size,
  * as small tiles compile as fast as other kernels.
  */
-export function sharesFew({ device }: Run): boolean {
+export function sharesFew({ device }: Run, kind: keyof Pick<Tuning, "products" | "attention"> = "products"): boolean {
   if (!device.subgroups) return false
-  const { split, products } = device.tuning
-  return device.alwaysSubgroups || (split === 1 && products === "subgroup")
+  return device.alwaysSubgroups || (device.tuning.split === 1 && device.tuning[kind] === "subgroup")
 }

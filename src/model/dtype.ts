@@ -26,6 +26,8 @@ export function isDType(value: unknown): value is DType {
 
 /** Elements of a block. */
 export const BLOCK = 32
+/** What a zero of q4 is counted in: 16 to a code. */
+export const SIXTEENTHS = 16
 
 /**
  * Bytes of a block of elements that share a scale. In ggml's types it is d, a float16 in front (`ggml-common.h`):
@@ -36,7 +38,7 @@ export const BLOCK = 32
  * In those that safetensors files have in several tensors (src/model/quantized.ts) it is a float32 behind the codes:
  *
  * - q4: 16 bytes; the low half of byte i is the code of element 2 i, the high half that of element 2 i + 1; the scale, without
- *   its last four bits; a byte that is the zero. A value is scale * (code - zero).
+ *   its last eight bits; a byte that is the zero in sixteenths. A value is scale * (code - zero).
  * - q8: 32 signed bytes; the scale. A value is scale * code.
  */
 export const BLOCK_BYTES = { Q4_0: 18, Q8_0: 34, q4: 21, q8: 36 } as const
@@ -49,7 +51,7 @@ export function isBlockType(value: unknown): value is BlockType {
 }
 
 /**
- * Little-endian bytes as float32: exactly, as codes have 8 bits and scales 11, in q4 5 and 20; in q8 rounded as GPUs round it.
+ * Little-endian bytes as float32: exactly, as codes have 8 bits and scales 11, in q4 8 and 16; in q8 rounded as GPUs round it.
  *
  * @throws TypeError for a dtype other than F32, F16, BF16 and those of blocks
  */
@@ -89,7 +91,7 @@ function decodeBlocks(type: BlockType, bytes: Uint8Array): Float32Array<ArrayBuf
       continue
     }
     if (type === "q4") {
-      const [scale, zero] = [view.getFloat32(at + 16, true), bytes[at + 20]!]
+      const [scale, zero] = [view.getFloat32(at + 16, true), bytes[at + 20]! / SIXTEENTHS]
       for (let i = 0; i < BLOCK; i++) values[to + i] = (((bytes[at + (i >> 1)]! >> (4 * (i & 1))) & 15) - zero) * scale
       continue
     }

@@ -44,11 +44,7 @@ export async function losses(model: Model, ids: readonly number[]): Promise<Floa
     const T = x.shape[0]!
     const targets = device.tensor("scratch", [T], "u32")
     try {
-      // The last token has no successor; what is computed for it is dropped.
-      device.write(
-        targets,
-        Uint32Array.from({ length: T }, (_, i) => ids[from + i + 1] ?? 0),
-      )
+      device.write(targets, successors(ids, from, T))
       data.set(await read(model, (run) => crossEntropy(run, logitsOf(run, network, x), targets)), from)
     } finally {
       device.free(targets.storage.buffer!)
@@ -87,7 +83,7 @@ export async function hiddenStates(model: Model, ids: readonly number[]): Promis
  * The final norm's output for a sequence from position 0, in groups of rows whose logits fit on the GPU: `[rows, C]`
  * from position `from` on, valid until the next is asked for.
  */
-async function* hidden(model: Model, ids: readonly number[]): AsyncGenerator<{ from: number; x: Tensor }> {
+export async function* hidden(model: Model, ids: readonly number[]): AsyncGenerator<{ from: number; x: Tensor }> {
   const { device, pool, config } = model
   const sequence = model.sequences[0]!
   const most = Math.min(LOGITS_BYTES, device.maxBinding)
@@ -106,6 +102,11 @@ async function* hidden(model: Model, ids: readonly number[]): AsyncGenerator<{ f
       plan.dispose()
     }
   }
+}
+
+/** The tokens after T of a sequence. The last one has none: what is computed with the 0 in its place is to be dropped. */
+export function successors(ids: readonly number[], from: number, T: number): Uint32Array<ArrayBuffer> {
+  return Uint32Array.from({ length: T }, (_, i) => ids[from + i + 1] ?? 0)
 }
 
 /** Records, runs once and reads the result. */

@@ -11,7 +11,16 @@ import { cacheOf, createCaches, firstCaches, keptOf } from "./cache.ts"
 import { gatedLinear, joinedLinear } from "./joined_linear.ts"
 import { type Stream, throughLayers } from "./layers.ts"
 import { type Linear, type LinearGroup, linear } from "./linear.ts"
-import type { ForwardOptions, Network, Passage, Place, SequenceOptions, Sequences, WholePassage } from "./network.ts"
+import type {
+  AttentionInputs,
+  ForwardOptions,
+  Network,
+  Passage,
+  Place,
+  SequenceOptions,
+  Sequences,
+  WholePassage,
+} from "./network.ts"
 import type { LayerConfig, TransformerConfig } from "./transformer_config.ts"
 import type { Uploaded } from "./uploaded.ts"
 
@@ -45,6 +54,7 @@ interface LayerState extends Place {
   readonly cache?: KvCache | undefined
   /** Its rotary table. */
   readonly table: Tensor
+  readonly onAttention?: ((inputs: AttentionInputs) => void) | undefined
 }
 
 /** `[T, C]` to `[T, C]`. */
@@ -54,15 +64,16 @@ function attention(
   { window }: LayerConfig,
   { projections, o, qNorm, kNorm }: BlockWeights["attention"],
   x: Tensor,
-  { cursor, starts, ...state }: LayerState,
+  { cursor, starts, onAttention, ...state }: LayerState,
 ): Tensor {
   const T = x.shape[0]!
   const { numHeads: H, numKvHeads: G, headDim: D } = config
   const norms = qNorm && kNorm && { q: qNorm, k: kNorm, ...normOptions(config) }
   const heads = joinedLinear(run, x, projections) as Projections
   const { q, cache } = attentionInputs(run, heads, { H, G, D, norms, cursor, ...state })
-  const scores = { scale: config.attentionScale, softcap: config.attentionSoftcap ?? 0 }
-  const a = attend(run, q, cache, cursor, { window: window ?? 0, ...scores, starts }) // [T, H, D]
+  const scores = { window: window ?? 0, scale: config.attentionScale, softcap: config.attentionSoftcap ?? 0 }
+  onAttention?.({ q, cache, cursor, ...scores })
+  const a = attend(run, q, cache, cursor, { ...scores, starts }) // [T, H, D]
   return linear(run, view(a, [T, H * D]), o)
 }
 
@@ -144,7 +155,11 @@ export class Gemma implements Network {
     const held = [...new Set(tables), ...caches.flatMap(({ k, v }) => [k, v])]
     return {
       forward: (run, ids, place, options) => {
-        const states = tables.map((table, i) => ({ table, cache: caches[i], ...place }))
+        const see = options?.onAttention
+        const states = tables.map((table, i) => {
+          const onAttention = see && ((inputs: AttentionInputs) => see(i, inputs))
+          return { table, cache: caches[i], onAttention, ...place }
+        })
         return forward(run, this.#config, this.#weights, ids, states, options)
       },
       byteLength: held.reduce((sum, { shape, dtype }) => sum + byteSize(shape, dtype), 0),

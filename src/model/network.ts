@@ -1,3 +1,4 @@
+import type { AttendOptions, KvCache } from "../kernels/attend.ts"
 import type { Head } from "../kernels/linear_distill.ts"
 import type { Run } from "../kernels/run.ts"
 import type { Tensor } from "../kernels/tensor.ts"
@@ -12,9 +13,20 @@ export interface Place {
   readonly starts?: Tensor | undefined
 }
 
+/** What the attention of a layer is computed of. */
+export interface AttentionInputs extends Omit<AttendOptions, "starts"> {
+  /** `[T, H, D]`, after norm and rotation. */
+  readonly q: Tensor
+  readonly cache: KvCache
+  /** `[2]`, u32: the position of q's first row, and a count that is not used. */
+  readonly cursor: Tensor
+}
+
 export interface ForwardOptions {
   /** Sees the residual stream: the embedding, then the output of each layer. */
   readonly onState?: (x: Tensor) => void
+  /** Sees what each layer with attention attends with. */
+  readonly onAttention?: (layer: number, inputs: AttentionInputs) => void
   /** On a tape: keep only what goes from layer to layer, and record the rest again for the backward pass. */
   readonly recompute?: boolean | undefined
 }

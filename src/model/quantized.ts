@@ -26,9 +26,9 @@ export function isOwn({ dtype }: Blocks): boolean {
   return dtype === "q4" || dtype === "q8"
 }
 
-/** Name of the codes that stand for 0. */
+/** Name of the codes that stand for 0, in sixteenths. */
 export function zeroName(weight: string): string {
-  return `${weight}_zero`
+  return `${weight}_zero_sixteenths`
 }
 
 /** Shape of a weight's codes. */
@@ -122,7 +122,6 @@ function blocksOf(parts: Parts, dtype: QuantizedDtype, columns: number): Source 
         rows(scales, 4 * perRow),
         zeros && rows(zeros, perRow),
       ])
-      if (zero) expectZeros(zero, zeros!, first)
       const bytes = interleaved(dtype, code, scale, zero)
       return bytes.slice(start - first * rowBytes, end - first * rowBytes).buffer
     },
@@ -133,14 +132,7 @@ async function slice({ source, info }: StoredTensor, from: number, to: number): 
   return new Uint8Array(await source.slice(info.start + from, info.start + to))
 }
 
-function expectZeros(zero: Uint8Array, { file, info }: StoredTensor, firstRow: number): void {
-  const bad = zero.findIndex((value) => value > 15)
-  if (bad === -1) return
-  const row = firstRow + Math.floor(bad / info.shape[1]!)
-  throw new RangeError(`${file}: ${info.name} is ${zero[bad]} in row ${row}, expected 0 to 15`)
-}
-
-/** Blocks of what lies apart. The last four bits of a scale have no place beside a zero. */
+/** Blocks of what lies apart. The last eight bits of a scale have no place beside a zero. */
 function interleaved(
   dtype: QuantizedDtype,
   codes: Uint8Array,
@@ -154,7 +146,7 @@ function interleaved(
     bytes.set(codes.subarray(b * width, (b + 1) * width), at)
     bytes.set(scales.subarray(4 * b, 4 * b + 4), at + width)
     if (!zeros) continue
-    bytes[at + width] = bytes[at + width]! & 0xf0
+    bytes[at + width] = 0
     bytes[at + width + 4] = zeros[b]!
   }
   return bytes

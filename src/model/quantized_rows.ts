@@ -1,13 +1,13 @@
 import type { QuantizedDtype } from "../kernels/quantize.ts"
 import { fromGroups, toGroups } from "../kernels/row_groups.ts"
-import { BLOCK, BLOCK_BYTES, type BlockType, decodeF16, decodeToFloat32 } from "./dtype.ts"
+import { BLOCK, BLOCK_BYTES, type BlockType, decodeF16, decodeToFloat32, SIXTEENTHS } from "./dtype.ts"
 
 /** Rows of codes as a file has them: `[rows, C / 2]` or `[rows, C]` bytes, and what each block of them shares. */
 export interface CodedRows {
   readonly codes: Uint8Array
   /** `[rows, C / 32]` */
   readonly scales: Float32Array
-  /** `[rows, C / 32]`; zeros in q8 */
+  /** `[rows, C / 32]`: in q4 the code of 0 in sixteenths, in q8 nothing but zeros */
   readonly zeros: Uint8Array
 }
 
@@ -33,8 +33,8 @@ export function fromRows(
   for (let b = 0; b < blocks; b++) {
     const behind = words[(b + 1) * perBlock - 1]!
     codes.set(bytes.subarray(4 * b * perBlock, 4 * b * perBlock + width), b * width)
-    bits[b] = dtype === "q4" ? behind & ~15 : behind
-    if (dtype === "q4") zeros[b] = behind & 15
+    bits[b] = dtype === "q4" ? behind & ~255 : behind
+    if (dtype === "q4") zeros[b] = behind & 255
   }
   if (dtype === "q4") swapMiddle(codes)
   return { codes, scales: new Float32Array(bits.buffer), zeros }
@@ -68,11 +68,11 @@ function wordsOfFour(type: "Q4_0" | "q4", blocks: Uint8Array): Uint32Array {
     const codes = bytes.subarray(4 * to, 4 * to + 16)
     if (type === "q4") {
       codes.set(blocks.subarray(at, at + 16))
-      words[to + 4] = (view.getUint32(at + 16, true) & ~15) | blocks[at + 20]!
+      words[to + 4] = (view.getUint32(at + 16, true) & ~255) | blocks[at + 20]!
     } else {
       inPairs(blocks.subarray(at + 2, at + 18), codes)
       floats[to + 4] = decodeF16(view.getUint16(at, true)) // its last bits are 0, being a float16
-      words[to + 4] = words[to + 4]! | 8
+      words[to + 4] = words[to + 4]! | (8 * SIXTEENTHS)
     }
     swapMiddle(codes)
   }

@@ -9,6 +9,9 @@ import { PIECE, type Read } from "./pieces.ts"
 import { toRows } from "./quantized_rows.ts"
 import { normBefore } from "./weights.ts"
 
+/** What a column counts at least, of what counts most: rows of an embedding are looked up too, before any norm. */
+const LEAST = 1e-3
+
 /**
  * Rounds a weight to few bits on the GPU as it is read, a piece after the other, so that it is never there in full. A column
  * counts as the norm before it scales it: its square says how large the input is there, without any data.
@@ -76,5 +79,7 @@ async function squaredNorm(
   if (!norm || config.modelType === "hgrn_bit") return new Float32Array(C).fill(1)
   const { info, source } = norm
   const factors = decodeToFloat32(info.dtype, new Uint8Array(await source.slice(info.start, info.end)))
-  return factors.map((factor) => (config.normOffset + factor) ** 2)
+  const squares = factors.map((factor) => (config.normOffset + factor) ** 2)
+  const least = LEAST * squares.reduce((most, square) => Math.max(most, square), 0)
+  return squares.map((square) => Math.max(square, least) || 1)
 }

@@ -17,9 +17,9 @@ export const nodePlatform: Platform = { findAdapter: findNodeAdapter, openFolder
 
 async function openFolder(
   location: string | undefined,
-  { revision, onDownload, signal, headersOnly }: OpenOptions,
+  { revision, token, onDownload, signal, headersOnly }: OpenOptions,
 ): Promise<Folder> {
-  if (location === undefined) return { ...pathFolder(embeddedModel()), name: "storyteller" }
+  if (location === undefined) return { ...pathFolder(packaged("storyteller")), name: "storyteller" }
   if (/^https?:\/\//.test(location)) return urlFolder(location)
   const path = location.startsWith("file:") ? fileURLToPath(location) : location
   if (existsSync(path)) {
@@ -35,14 +35,15 @@ async function openFolder(
   if (headersOnly) {
     const cached = await cachedModel(id, { revision, file })
     if (cached) return { ...pathFolder(cached), file }
-    return hubFolder(id, { revision, file, endpoint: environmentEndpoint(), token: await environmentToken() })
+    const endpoint = environmentEndpoint()
+    return hubFolder(id, { revision, file, endpoint, token: token ?? (await environmentToken()) })
   }
-  return { ...pathFolder(await downloadModel(id, { revision, file, onProgress: onDownload, signal })), file }
+  return { ...pathFolder(await downloadModel(id, { revision, file, token, onProgress: onDownload, signal })), file }
 }
 
-/** The model that comes with the package: beside src/ in the repository, beside dist/ in the package. */
-function embeddedModel(): string {
-  const places = ["../../weights/storyteller", "../../../weights/storyteller"]
+/** A folder that comes with the package: beside src/ in the repository, beside dist/ in the package. */
+export function packaged(name: string): string {
+  const places = [`../../weights/${name}`, `../../../weights/${name}`]
   const paths = places.map((place) => fileURLToPath(new URL(place, import.meta.url)))
   return paths.find((path) => existsSync(path)) ?? paths[1]!
 }

@@ -24,6 +24,8 @@ export interface Platform {
 export interface OpenOptions {
   /** Branch, tag or commit of a Hub id. */
   readonly revision?: string
+  /** For the Hub. */
+  readonly token?: string | undefined
   readonly onDownload?: (progress: DownloadProgress) => void
   readonly signal?: AbortSignal
   /** Only configs and headers will be read: what is not here already need not be downloaded. */

@@ -8,10 +8,10 @@ import { privatePrefixStore as openPrefixStore } from "./web_prefix_store.ts"
 /** A browser: folders on web servers, the Hub read by ranges, the browser's own WebGPU. */
 export const webPlatform: Platform = { findAdapter: findNavigatorAdapter, openFolder, openPrefixStore }
 
-async function openFolder(location: string | undefined, { revision }: OpenOptions): Promise<Folder> {
+async function openFolder(location: string | undefined, { revision, token }: OpenOptions): Promise<Folder> {
   // Bundlers recognise this form and take the files along.
   if (location === undefined) return urlFolder(new URL("../../../weights/storyteller", import.meta.url).href)
   const hub = hubLocation(location)
-  if (hub) return hubFolder(hub.id, { revision, file: hub.file, inBrowser: true })
+  if (hub) return hubFolder(hub.id, { revision, file: hub.file, token, inBrowser: true })
   return urlFolder(location)
 }

@@ -1,6 +1,6 @@
 import { type DistillOptions, divergenceOf } from "../kernels/distill_options.ts"
 import type { Over } from "../kernels/distill_sparse.ts"
-import { MAX_TOP_K } from "../kernels/linear_top_k.ts"
+import { MAX_TOP_K } from "../kernels/top_k.ts"
 import type { Model } from "../model/model.ts"
 import { internals, LanguageModel } from "../session.ts"
 import { batchesOf } from "./batch_source.ts"

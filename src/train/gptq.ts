@@ -1,12 +1,7 @@
+import { SIXTEENTHS } from "../model/dtype.ts"
 import { expectMatrix } from "./decompose.ts"
+import { BLOCK, bestGrid, type Grid, MOST } from "./grid.ts"
 
-/** Columns that share a scale and a zero. */
-const BLOCK = 32
-/** The greatest code. */
-const MOST = 15
-/** Steps that are tried for a block: a 15th of its range, and up to STEPS - 1 times SHRINK of that less. */
-const STEPS = 8
-const SHRINK = 0.04
 /**
  * What is added to the moment's diagonal, in units of its mean, as GPTQ does; ten times as much where rounding has left the moment
  * indefinite.
@@ -20,9 +15,9 @@ const ROWS = 64
 export interface FourBits {
   /** `[rows, C]`, 0 to 15 */
   readonly codes: Uint8Array
-  /** `[rows, C / 32]`; the last four bits of each are 0 */
+  /** `[rows, C / 32]`; the last eight bits of each are 0 */
   readonly scales: Float32Array
-  /** `[rows, C / 32]`, 0 to 15 */
+  /** `[rows, C / 32]`, in sixteenths */
   readonly zeros: Uint8Array
 }
 
@@ -113,12 +108,12 @@ export function roundToFour(weight: Float32Array, inputs: Feedback): FourBits {
       for (let row = 0; row < count; row++) {
         const [from, to] = [row * C + b * BLOCK, (first + row) * C + b * BLOCK]
         const target = targets.subarray(from, from + BLOCK)
-        const { scale, zero } = bestScale(target, block.counts)
-        result.scales[to / BLOCK] = scale
-        result.zeros[to / BLOCK] = zero
+        const grid = bestGrid(target, block.counts)
+        result.scales[to / BLOCK] = grid.scale
+        result.zeros[to / BLOCK] = grid.sixteenths
         const error = errors.subarray(row * BLOCK, (row + 1) * BLOCK)
         for (let i = 0; i < BLOCK; i++) error[i] = weight[to + i]! - target[i]!
-        roundBlock(target, { scale, zero }, block.passed, result.codes.subarray(to, to + BLOCK), error)
+        roundBlock(target, grid, block.passed, result.codes.subarray(to, to + BLOCK), error)
       }
       for (let row = 0; row < count; row++) {
         const error = errors.subarray(row * BLOCK, (row + 1) * BLOCK)
@@ -139,46 +134,6 @@ function blockFeedback({ passed, counts }: Feedback, column: number): Feedback {
   return { passed: inside, counts: counts.subarray(column, column + BLOCK) }
 }
 
-/** What codes of a block are relative to. */
-interface Grid {
-  readonly scale: number
-  readonly zero: number
-}
-
-const WORD = new Uint32Array(1)
-const FLOAT = new Float32Array(WORD.buffer)
-
-/** The scale and zero that leave the least of a block's weights, each error's square counted as its column counts. */
-function bestScale(target: Float64Array, counts: Float64Array): Grid {
-  let [low, high] = [0, 0]
-  for (let i = 0; i < BLOCK; i++) {
-    low = Math.min(low, target[i]!)
-    high = Math.max(high, target[i]!)
-  }
-  if (!(high > low)) return { scale: 0, zero: 0 }
-  const between = Math.floor((MOST * -low) / (high - low))
-  let [explained, scale, zero] = [0, 0, 0]
-  for (let trial = 0; trial < 2 * STEPS; trial++) {
-    const z = Math.min(MOST, between + (trial & 1))
-    const perUnit = MOST / ((1 - SHRINK * (trial >> 1)) * (high - low))
-    let wu = 0
-    let uu = 0
-    for (let i = 0; i < BLOCK; i++) {
-      const u = Math.min(MOST - z, Math.max(-z, Math.floor(target[i]! * perUnit + 0.5)))
-      const counted = counts[i]! * u
-      wu += counted * target[i]!
-      uu += counted * u
-    }
-    if (!(uu > 0 && (wu * wu) / uu > explained)) continue
-    explained = (wu * wu) / uu
-    scale = wu / uu
-    zero = z
-  }
-  FLOAT[0] = scale
-  WORD[0] = WORD[0]! & ~15 // where the GPU has the zero
-  return { scale: FLOAT[0]!, zero }
-}
-
 /**
  * Rounds a block, errors being passed on inside it.
  *
@@ -189,17 +144,18 @@ function bestScale(target: Float64Array, counts: Float64Array): Grid {
  */
 function roundBlock(
   target: Float64Array,
-  { scale, zero }: Grid,
+  { scale, sixteenths }: Grid,
   passed: Float64Array,
   codes: Uint8Array,
   error: Float64Array,
 ): void {
+  const zero = sixteenths / SIXTEENTHS
   const perUnit = scale === 0 ? 0 : 1 / scale
   for (let k = 0; k < BLOCK; k++) {
     const own = target[k]!
     let wanted = own
     for (let j = 0; j < k; j++) wanted += error[j]! * passed[k * BLOCK + j]!
-    const code = Math.min(MOST, Math.max(0, Math.floor(wanted * perUnit + 0.5) + zero))
+    const code = Math.min(MOST, Math.max(0, Math.floor(wanted * perUnit + zero + 0.5)))
     codes[k] = code
     error[k] = error[k]! + own - scale * (code - zero)
   }

@@ -1,4 +1,4 @@
-import { MAX_TOP_K } from "../kernels/linear_top_k.ts"
+import { MAX_TOP_K } from "../kernels/top_k.ts"
 import { DTYPE_BYTES, type SafetensorsEntry, writeSafetensors } from "../model/safetensors.ts"
 import type { Store } from "../model/store.ts"
 import { internals, type LanguageModel } from "../session.ts"

@@ -1,14 +1,23 @@
 import { Channel, type EnginePort } from "./channel.ts"
 import { PageObjects } from "./page_objects.ts"
 import { Wire } from "./page_wire.ts"
-import type { HostMethods, Id, ModelNotice, Notice, PageMethods, TuningState } from "./protocol.ts"
-import { WorkerError } from "./wire_errors.ts"
+import type { HostMethods, Id, ModelState, Notice, PageMethods, TuningState } from "./protocol.ts"
+import { fromWire, WorkerError } from "./wire_errors.ts"
+
+/** What is told of a model. */
+export interface ModelListener {
+  onState(state: ModelState): void
+  /** Its prefixes could not be used or written. */
+  onSkip(reason: string): void
+  /** Its device is lost, or its engine has died. */
+  onLost(error: Error): void
+}
 
 /** The page's end: what it asks of the engine, what the engine asks of it, and who hears what the engine tells. */
 export class Connection {
   readonly channel: Channel<HostMethods, PageMethods, never, Notice>
   readonly #objects = new PageObjects()
-  readonly #models = new Map<Id, (notice: ModelNotice) => void>()
+  readonly #models = new Map<Id, ModelListener>()
   readonly #tunings = new Map<Id, (state: TuningState) => void>()
 
   constructor(port: EnginePort, onEnd: () => void) {
@@ -16,7 +25,10 @@ export class Connection {
     this.channel = new Channel(port, {
       handlers: this.#objects.handlers(readChunks),
       onNotice: (notice) => this.#hear(notice),
-      onEnd,
+      onEnd: (error) => {
+        onEnd()
+        if (!(error instanceof WorkerError && error.kind === "terminated")) this.#loseModels(error)
+      },
     })
   }
 
@@ -26,8 +38,8 @@ export class Connection {
   }
 
   /** Hears of a model until what is given back is called. */
-  onModel(id: Id, hear: (notice: ModelNotice) => void): () => void {
-    this.#models.set(id, hear)
+  onModel(id: Id, listener: ModelListener): () => void {
+    this.#models.set(id, listener)
     return () => this.#models.delete(id)
   }
 
@@ -42,7 +54,17 @@ export class Connection {
   }
 
   #hear(notice: Notice): void {
-    if ("model" in notice) this.#models.get(notice.model)?.(notice)
-    else this.#tunings.get(notice.tuning)?.(notice.state)
+    if ("tuning" in notice) {
+      this.#tunings.get(notice.tuning)?.(notice.state)
+      return
+    }
+    const listener = this.#models.get(notice.model)
+    if ("state" in notice) listener?.onState(notice.state)
+    else if ("lost" in notice) listener?.onLost(fromWire(notice.lost))
+    else listener?.onSkip(notice.skipped)
+  }
+
+  #loseModels(error: Error): void {
+    for (const listener of this.#models.values()) listener.onLost(error)
   }
 }

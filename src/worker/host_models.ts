@@ -12,6 +12,7 @@ import type {
   WireLoadOptions,
 } from "./protocol.ts"
 import { type Context, type Handlers, Moved } from "./served.ts"
+import { toWire } from "./wire_errors.ts"
 
 type ModelMethods = Pick<
   HostMethods,
@@ -85,6 +86,7 @@ export class HostModels {
     if (this.#ended)
       await lm.dispose() // nobody is there any more who would do it
     else this.#models.set(id, lm)
+    void lm.lost.then((error) => this.#notify({ model: id, lost: toWire(error) }))
     return { model: id, snapshot: snapshotOf(lm) }
   }
 

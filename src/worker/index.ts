@@ -8,6 +8,7 @@ export { HubError } from "../hub/errors.ts"
 export { GpuError } from "../kernels/errors.ts"
 export { memoryFolder } from "../model/source.ts"
 export { memoryStore } from "../model/store.ts"
+export { parseRecord } from "../train/records.ts"
 export type { EnginePort } from "./channel.ts"
 export {
   Engine,

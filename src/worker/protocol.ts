@@ -28,6 +28,7 @@ import type {
 } from "../api.ts"
 import type { Method } from "./messages.ts"
 import type { StoreMethods } from "./store_protocol.ts"
+import type { WireError } from "./wire_errors.ts"
 
 /** A thing of the other end, by its number there. */
 export type Id = number
@@ -55,6 +56,8 @@ export type ModelMethod =
   | "logits"
   | "hiddenStates"
   | "score"
+  | "predictions"
+  | "attention"
   | "lossAndGradients"
   | "setAdapters"
   | "removeAdapter"
@@ -239,9 +242,10 @@ export type PageMethods = {
   reopen: Method<{ readonly reopen: Id }, Id>
 }
 
-/** Of a model: how it is now, or why its prefixes could not be used or written. */
+/** Of a model: how it is now, that its device is lost, or why its prefixes could not be used or written. */
 export type ModelNotice =
   | { readonly model: Id; readonly state: ModelState }
+  | { readonly model: Id; readonly lost: WireError }
   | { readonly model: Id; readonly skipped: string }
 
 /** What the engine tells without being asked, before the answer that it belongs to. */

@@ -18,10 +18,11 @@ export type WorkerTokenizer = Pick<Tokenizer, TokenizerFact> & {
 }
 
 /** What cannot be as it is in the session. All else is, and a new member of the session is missed here by the compiler. */
-type Different = "encode" | "tokenizer" | "dispatchesPerToken" | "generate" | "loadAdapter"
+type Different = "encode" | "tokenizer" | "dispatchesPerToken" | "generate" | "loadAdapter" | "lost"
 
 export interface WorkerModelApi extends Pick<LanguageModel, Exclude<keyof LanguageModel, Different>> {
   readonly tokenizer: WorkerTokenizer | undefined
+  readonly lost: Promise<Error>
   encode(prompt: Prompt): Promise<number[]>
   dispatchesPerToken(): Promise<number>
   generate(prompt: Prompt, options?: WorkerGenerationOptions): WorkerGeneration
@@ -50,6 +51,11 @@ export class WorkerLanguageModel implements WorkerModelApi {
   readonly generationConfig: LanguageModel["generationConfig"]
   /** Undefined where the folder has none: then token ids work and text does not. */
   readonly tokenizer: WorkerTokenizer | undefined
+  /**
+   * Comes true when nothing but `dispose` works any more: with a `GpuError` when the GPU device is lost, with a `WorkerError` when the
+   * worker has died. A model that is disposed, or whose worker the page has terminated, is not lost.
+   */
+  readonly lost: Promise<Error>
   readonly #connection: Connection
   readonly #id: Id
   readonly #wire: Wire
@@ -83,9 +89,16 @@ export class WorkerLanguageModel implements WorkerModelApi {
     this.#id = id
     this.#wire = wire
     this.#state = state
-    this.#stopHearing = connection.onModel(id, (notice) => {
-      if ("skipped" in notice) onSkip?.(notice.skipped)
-      else this.#state = notice.state
+    let lose!: (error: Error) => void
+    this.lost = new Promise((resolve) => {
+      lose = resolve
+    })
+    this.#stopHearing = connection.onModel(id, {
+      onState: (state) => {
+        this.#state = state
+      },
+      onSkip: (reason) => onSkip?.(reason),
+      onLost: lose,
     })
   }
 
@@ -112,6 +125,14 @@ export class WorkerLanguageModel implements WorkerModelApi {
 
   async score(...args: Parameters<LanguageModel["score"]>): ReturnType<LanguageModel["score"]> {
     return this.#ask("score", ...args)
+  }
+
+  async predictions(...args: Parameters<LanguageModel["predictions"]>): ReturnType<LanguageModel["predictions"]> {
+    return this.#ask("predictions", ...args)
+  }
+
+  async attention(...args: Parameters<LanguageModel["attention"]>): ReturnType<LanguageModel["attention"]> {
+    return this.#ask("attention", ...args)
   }
 
   async lossAndGradients(

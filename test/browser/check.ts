@@ -1,22 +1,15 @@
 // Runs the built package in headless Chromium, from its browser entry, and holds it to the goldens.
 //   npm run test:browser        (CHROMIUM names the program, /usr/bin/chromium without it)
 import { spawn } from "node:child_process"
-import { createReadStream } from "node:fs"
-import { mkdtemp, readFile, rm, stat } from "node:fs/promises"
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
-import type { AddressInfo } from "node:net"
+import { mkdtemp, readFile, rm } from "node:fs/promises"
+import type { IncomingMessage, ServerResponse } from "node:http"
 import { tmpdir } from "node:os"
 import { extname, join, normalize } from "node:path"
 import { fileURLToPath } from "node:url"
 import { golden } from "../helpers/golden.ts"
+import { listen, sendFile } from "../helpers/static_server.ts"
 
 const root = fileURLToPath(new URL("../../", import.meta.url))
-const TYPES: Record<string, string> = {
-  ".html": "text/html",
-  ".js": "text/javascript",
-  ".mjs": "text/javascript",
-  ".json": "application/json",
-}
 const MAX_TOKENS = 48
 /** What comes before a script whose imports are addresses. */
 const RESOLVED = "/resolved"
@@ -107,28 +100,10 @@ async function serveFile(request: IncomingMessage, response: ServerResponse): Pr
   }
   const asked = join(root, normalize(decodeURIComponent(pathname.replace(RESOLVED, ""))))
   const path = asked.includes("/ml-matrix/") && extname(asked) === "" ? `${asked}.js` : asked // it leaves that to bundlers
-  const file = await stat(path).catch(() => undefined)
-  if (!path.startsWith(root) || !file?.isFile()) {
-    response.writeHead(404).end()
-    return
-  }
   const headers = {
-    "content-type": TYPES[extname(path)] ?? "application/octet-stream",
-    "accept-ranges": "bytes",
     ...(path.endsWith("/worker.html") && { "content-security-policy": POLICY }),
   }
-  const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "")
-  const start = range ? Number(range[1]) : 0
-  const end = Math.min(file.size - 1, range?.[2] ? Number(range[2]) : file.size - 1)
-  if (range && start >= file.size) {
-    response.writeHead(416, { "content-range": `bytes */${file.size}` }).end()
-    return
-  }
-  const length = { "content-length": Math.max(0, end - start + 1) }
-  if (range) response.writeHead(206, { ...headers, ...length, "content-range": `bytes ${start}-${end}/${file.size}` })
-  else response.writeHead(200, { ...headers, ...length })
-  if (request.method === "HEAD" || file.size === 0) response.end()
-  else createReadStream(path, { start, end }).pipe(response)
+  await sendFile(request, response, { root, path, headers })
 }
 
 function compare({ error, models, training, prefixes, worker }: Results): string[] {
@@ -234,7 +209,7 @@ let page: Omit<Results, "worker"> // sent before the worker's
 const received = new Promise<Results>((resolve, reject) => {
   settle = { resolve, reject }
 })
-const server = createServer((request, response) => {
+const server = await listen(async (request, response) => {
   if (request.url === "/jobs") {
     response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(jobs))
   } else if (request.url?.startsWith("/results/")) {
@@ -248,11 +223,9 @@ const server = createServer((request, response) => {
       else settle.resolve({ ...page, worker: JSON.parse(body) })
     })
   } else {
-    serveFile(request, response).catch((error) => response.destroy(error))
+    await serveFile(request, response)
   }
 })
-await new Promise<void>((done) => server.listen(0, "127.0.0.1", done))
-const { port } = server.address() as AddressInfo
 const flags = [
   "--headless=new",
   "--no-sandbox",
@@ -266,7 +239,7 @@ const flags = [
 ]
 const chromium = spawn(
   process.env.CHROMIUM ?? "/usr/bin/chromium",
-  [...flags, `http://127.0.0.1:${port}/test/browser/page.html`],
+  [...flags, `${server.origin}/test/browser/page.html`],
   {
     stdio: "ignore",
   },
@@ -283,7 +256,6 @@ try {
 } finally {
   clearTimeout(timeout)
   chromium.kill("SIGKILL")
-  server.closeAllConnections()
-  server.close()
+  await server[Symbol.asyncDispose]()
   await rm(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
 }

@@ -98,12 +98,12 @@ export function valuesOf(tensors: Awaited<ReturnType<typeof tensorsOf>>, name: s
   const { dtype, shape, bytes } = tensors.get(name)!
   const columns = dtype === "U8" ? 2 * shape[1]! : shape[1]!
   const scales = new Float32Array(tensors.get(`${name}_scale`)!.bytes.slice().buffer)
-  const zeros = tensors.get(`${name}_zero`)?.bytes
+  const zeros = tensors.get(`${name}_zero_sixteenths`)?.bytes
   return Float32Array.from({ length: shape[0]! * columns }, (_, i) => {
     const block = Math.floor(i / 32)
     if (!zeros) return scales[block]! * ((bytes[i]! << 24) >> 24)
     const code = i % 2 === 0 ? bytes[i / 2]! % 16 : Math.floor(bytes[(i - 1) / 2]! / 16)
-    return scales[block]! * (code - zeros[block]!)
+    return scales[block]! * (code - zeros[block]! / 16)
   })
 }
 
@@ -111,7 +111,7 @@ export function valuesOf(tensors: Awaited<ReturnType<typeof tensorsOf>>, name: s
 export async function dequantized(files: ReadonlyMap<string, Uint8Array>): Promise<Files> {
   const tensors = await tensorsOf(files)
   const entries = [...tensors.values()].flatMap(({ name, dtype, shape, bytes }): SafetensorsEntry[] => {
-    if (/_scale$|_zero$/.test(name)) return []
+    if (/_scale$|_zero_sixteenths$/.test(name)) return []
     if (dtype !== "U8" && dtype !== "I8") return [{ name, dtype, shape, bytes }]
     const columns = dtype === "U8" ? 2 * shape[1]! : shape[1]!
     return [{ name, dtype: "F32", shape: [shape[0]!, columns], bytes: new Uint8Array(valuesOf(tensors, name).buffer) }]

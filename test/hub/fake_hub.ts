@@ -50,6 +50,8 @@ export class FakeHub {
   commit = "1".repeat(40)
   /** Answers every request for the model so: gated, private, wrong token. */
   access: { status: number; code?: string; message?: string } | undefined
+  /** What opens it all the same. */
+  token: string | undefined
   /** Whether `access` concerns the files alone, as with gated models. */
   filesOnly = false
   /** Whether the model's information names its files. */
@@ -127,16 +129,16 @@ export class FakeHub {
     } else if (server === "cdn") {
       this.#serve(path.slice(1), request, response, fault, logged)
     } else if (path.startsWith("/api/models/")) {
-      this.#api(path, Number(url.searchParams.get("cursor")), response)
+      this.#api(path, Number(url.searchParams.get("cursor")), request, response)
     } else {
       this.#resolve(path, request, response, fault, logged)
     }
   }
 
-  #api(path: string, cursor: number, response: ServerResponse): void {
+  #api(path: string, cursor: number, request: IncomingMessage, response: ServerResponse): void {
     const rest = path.slice("/api/models/".length)
     const [route, ...revision] = rest.slice(this.id.length + 1).split("/")
-    const refusal = this.#refusal(rest, revision.join("/"), !this.filesOnly)
+    const refusal = this.#refusal(rest, revision.join("/"), !this.filesOnly && !this.#isOpenTo(request))
     const siblings = this.siblings ? [...this.files.keys()].map((rfilename) => ({ rfilename })) : undefined
     const tree = [...this.files].map(([path, bytes]) => {
       const lfs = this.isLarge(path) && { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 134 } }
@@ -152,6 +154,10 @@ export class FakeHub {
     } else json(response, { _id: "x", id: this.id, sha: this.commit, private: false, gated: false, siblings })
   }
 
+  #isOpenTo({ headers }: IncomingMessage): boolean {
+    return this.token !== undefined && headers.authorization === `Bearer ${this.token}`
+  }
+
   #refusal(path: string, revision: string, isConcerned: boolean): FakeHub["access"] {
     if (this.access && isConcerned) return this.access
     if (!path.startsWith(`${this.id}/`)) return { status: 401, code: "RepoNotFound" }
@@ -160,7 +166,7 @@ export class FakeHub {
 
   #resolve(path: string, request: IncomingMessage, response: ServerResponse, fault: Fault, logged: Logged): void {
     const [, revision = "", file = ""] = /^\/[^/]+\/[^/]+\/resolve\/([^/]+)\/(.+)$/.exec(path) ?? []
-    const refusal = this.#refusal(path.slice(1), revision, true)
+    const refusal = this.#refusal(path.slice(1), revision, !this.#isOpenTo(request))
     const bytes = this.files.get(file)
     response.setHeader("x-repo-commit", this.commit)
     if (refusal) refuse(response, refusal)

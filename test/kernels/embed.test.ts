@@ -46,7 +46,7 @@ describe("embed", () => {
     }
   })
 
-  test.each([1, 4, 7, 12])("gathers from a table in parts of %i rows", async (rows) => {
+  test.each([1, 4, 5, 7, 12])("gathers from a table in parts of %i rows, three in a dispatch", async (rows) => {
     const [V, C] = [13, 12]
     const list = Uint32Array.from({ length: 40 }, (_, t) => (t * 5) % V)
     const table = weights(V * C, 2, "bf16")
@@ -55,6 +55,11 @@ describe("embed", () => {
     const tokens = tensor(device(), [40], list)
     const x = await compute(device(), (run) => embed(run, tokens, w, 1))
     expect(x).toEqual(Float32Array.from(reference.embed(list, table.values, C, 1)))
+    const run = new Run(device())
+    run.keep(embed(run, tokens, w, 1))
+    const plan = run.plan(new ScratchPool(device()))
+    expect(plan.dispatches).toBe(Math.ceil(w.parts.length / 3))
+    plan.dispose()
   })
 
   test.each(["bf16", "f16"] as const)("reads every %s number that is finite and normal", async (dtype) => {

@@ -60,8 +60,11 @@ describe("kernels with subgroups", () => {
     expect([always, never].map((run) => sharesLoads(run, run === never ? 2 ** 40 : 1))).toEqual([subgroups, false])
     expect([attention, products].map((run) => sharesLoads(run, 2 ** 23))).toEqual([false, subgroups])
     expect([attention, products].map((run) => sharesLoads(run, 2 ** 23, "attention"))).toEqual([subgroups, false])
-    const few = [auto, always, never, attention, shared].map(sharesFew)
-    expect(few).toEqual([subgroups && software, subgroups, false, false, false])
+    const runs = [auto, always, never, attention, products, shared]
+    const streamed = subgroups && software // a row by one invocation, where nothing else is asked for
+    expect(runs.map((run) => sharesFew(run))).toEqual([streamed, subgroups, false, false, streamed, false])
+    const attending = runs.map((run) => sharesFew(run, "attention"))
+    expect(attending).toEqual([streamed, subgroups, false, streamed, false, false])
     const beside = always.device.beside()
     expect(sharesLoads(new Run(beside), 1)).toBe(subgroups)
     for (const device of [beside, ...devices]) device.dispose()

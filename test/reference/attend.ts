@@ -36,6 +36,22 @@ export function attend(
   return y
 }
 
+/** The weights of one head `[T, S]` over the positions of k `[S, G, D]`: 0 where a query does not see one. */
+export function attentionWeights(
+  q: ArrayLike<number>,
+  k: ArrayLike<number>,
+  head: number,
+  attention: Attention,
+): Float64Array {
+  const { H, G, D } = attention
+  const [T, S] = [q.length / (H * D), k.length / (G * D)]
+  const weights = new Float64Array(T * S)
+  for (let t = 0; t < T; t++) {
+    for (const { key, weight } of visible(q, k, t * H + head, attention)) weights[t * S + Math.floor(key / G)] = weight
+  }
+  return weights
+}
+
 /** Gradients of `sum(attend(q, k, v) * dy)`. */
 export function attendBackward(
   q: ArrayLike<number>,

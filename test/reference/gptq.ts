@@ -22,7 +22,7 @@ export function gptq(
     const w = Array.from({ length: C }, (_, c) => weight[row + c]!)
     for (let j = 0; j < C; j++) {
       const [scale, zero] = [grids.scales[(row + j) >> 5]!, grids.zeros[(row + j) >> 5]!]
-      const code = Math.min(15, Math.max(0, Math.round(w[j]! / scale) + zero))
+      const code = Math.min(15, Math.max(0, Math.round(w[j]! / scale + zero)))
       codes[row + j] = code
       const error = (w[j]! - scale * (code - zero)) / u.get(j, j)
       for (let k = j + 1; k < C; k++) w[k] = w[k]! - error * u.get(j, k)

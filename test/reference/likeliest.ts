@@ -11,3 +11,16 @@ export function largest(x: ArrayLike<number>, n: number): number[] {
   const ids = Array.from({ length: x.length }, (_, id) => id)
   return ids.sort((a, b) => x[b]! - x[a]! || a - b).slice(0, n)
 }
+
+/** Where an id stands among all by falling x, from 1, the lower id first among equals. */
+export function rankOf(x: ArrayLike<number>, id: number): number {
+  return largest(x, x.length).indexOf(id) + 1
+}
+
+/** The entropy of the softmax, in nats. */
+export function entropy(logits: ArrayLike<number>): number {
+  return logSoftmax(logits).reduce(
+    (sum, logprob) => (logprob === -Infinity ? sum : sum - Math.exp(logprob) * logprob),
+    0,
+  )
+}

@@ -17,16 +17,16 @@ export function blocks(memory: Uint32Array, [N, C]: readonly [number, number], d
   })
 }
 
-/** Columns 8 j + 4 h + i of word j at bit 8 h and 0, 4, 16 or 20; the last word is the scale, its last four bits the zero. */
+/** Columns 8 j + 4 h + i of word j at bit 8 h and 0, 4, 16 or 20; the last word is the scale, its last eight bits the zero in sixteenths. */
 function readQ4(words: Uint32Array): Block {
   const bits = [0, 4, 16, 20]
   const code = (c: number) =>
     Math.floor(words[Math.floor(c / 8)]! / 2 ** (8 * (Math.floor(c / 4) % 2) + bits[c % 4]!)) % 16
-  const zero = words[4]! % 16
+  const sixteenths = words[4]! % 256
   return block(
     Array.from({ length: 32 }, (_, c) => code(c)),
-    float(words[4]! - zero),
-    zero,
+    float(words[4]! - sixteenths),
+    sixteenths / 16,
   )
 }
 
@@ -56,31 +56,26 @@ export function valuesOf(all: readonly Block[]): Float64Array {
   return Float64Array.from(all.flatMap(({ values }) => values))
 }
 
-/** Where 0 lies between the least and the greatest of weights, in 15ths of the way. */
-export function zeroOf(w: readonly number[]): number {
-  const [low, high] = [Math.min(0, ...w), Math.max(0, ...w)]
-  return high > low ? (15 * -low) / (high - low) : 0
-}
-
 /**
- * The sum of squared errors, column by column times `m`, of the best of the codes that four bits try for these weights.
- *
- * @param bias added to magnitudes before they are rounded: which way halves go is not defined
+ * The least sum of squared errors, column by column times `m`, that four bits leave of these weights, of zeros in eighths and of steps
+ * between 0.7 and 1.1 of a 15th of the range: for each of both the nearest codes, and the scale that fits them.
  */
-export function bestError(w: readonly number[], m: readonly number[], bias: number): number {
+export function leastError(w: readonly number[], m: readonly number[]): number {
   const range = Math.max(0, ...w) - Math.min(0, ...w)
   if (range === 0) return 0
-  const errors = [0, 1].flatMap((more) =>
-    Array.from({ length: 8 }, (_, i) => {
-      const zero = Math.min(15, Math.floor(zeroOf(w)) + more)
-      const step = ((1 - 0.04 * i) * range) / 15
-      const u = w.map((x) => Math.min(15 - zero, Math.max(-zero, Math.sign(x) * Math.round(Math.abs(x) / step + bias))))
-      const sum = (f: (x: number, u: number) => number) => w.reduce((all, x, c) => all + m[c]! * f(x, u[c]!), 0)
-      const scale = sum((x, u) => x * u) / sum((_, u) => u * u)
-      return sum((x, u) => (x - scale * u) ** 2)
-    }),
-  )
-  return Math.min(...errors)
+  let least = Number.POSITIVE_INFINITY
+  for (let step = (0.7 * range) / 15; step < (1.1 * range) / 15; step += (0.01 * range) / 15) {
+    for (let zero = 0; zero < 16; zero += 1 / 8) {
+      const v = w.map((x) => Math.min(15, Math.max(0, Math.round(x / step + zero))) - zero)
+      const sum = (f: (x: number, v: number) => number) => w.reduce((all, x, c) => all + m[c]! * f(x, v[c]!), 0)
+      const scale = sum((x, v) => x * v) / sum((_, v) => v * v)
+      least = Math.min(
+        least,
+        sum((x, v) => (x - scale * v) ** 2),
+      )
+    }
+  }
+  return least
 }
 
 /** x in eight bits, in blocks of 32: multiples of the block's greatest magnitude by 127. */

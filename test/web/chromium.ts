@@ -1,6 +1,6 @@
 import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from "playwright-core"
-import { expect } from "vitest"
-import type { Site } from "./site.ts"
+import { afterAll, beforeAll, expect, onTestFinished } from "vitest"
+import { type Site, serveSite } from "./site.ts"
 
 const FLAGS = [
   "--headless=new",
@@ -51,6 +51,49 @@ export async function visit(browser: Browser, site: Site, options: BrowserContex
   return { page, context, errors }
 }
 
+/**
+ * Opens a browser and serves the built page for the tests of a file.
+ *
+ * @returns what opens the page, or another `site`, as a visitor who was never here; the visit ends with its test
+ */
+export function usePage(): (options?: BrowserContextOptions, site?: Site) => Promise<Visit> {
+  let browser: Browser
+  let own: Site
+  beforeAll(async () => {
+    browser = await launch()
+    own = await serveSite()
+  })
+  afterAll(async () => {
+    await browser.close()
+    await own[Symbol.asyncDispose]()
+  })
+  return async (options = {}, site = own) => {
+    const visited = await visit(browser, site, options)
+    onTestFinished(() => visited.context.close())
+    return visited
+  }
+}
+
+/** Puts a script before the engine's, in the place of what a real device does, and begins the page anew with that. */
+export async function beforeEngine(page: Page, script: string): Promise<void> {
+  await page.route(/assets\/script-/, async (route) => {
+    const response = await route.fetch()
+    await route.fulfill({ response, body: `${script};${await response.text()}` })
+  })
+  await page.reload()
+}
+
+/** For {@link beforeEngine}: the engine's device is `device` in its Worker. */
+export const KEEP_DEVICE = `{ const own = GPUAdapter.prototype.requestDevice
+  GPUAdapter.prototype.requestDevice = async function (...args) {
+    return (globalThis.device = await own.apply(this, args))
+  } }`
+
+/** Takes the engine's device away, as a driver does that is begun anew. */
+export async function loseDevice(page: Page): Promise<void> {
+  await page.workers()[0]!.evaluate(() => (globalThis as unknown as { device: GPUDevice }).device.destroy())
+}
+
 /** Waits until a model is there to talk to. */
 export async function ready(page: Page): Promise<void> {
   await page.getByText(/of GPU memory/).waitFor()
@@ -69,6 +112,14 @@ export async function greedy(page: Page, maxTokens: number, mode?: "chat" | "tex
 export async function say(page: Page, text: string): Promise<void> {
   await page.locator(".composer textarea").fill(text)
   await page.keyboard.press("Enter")
+}
+
+/** Begins an answer of so many tokens, and waits until some of it is there. */
+export async function startAnswer(page: Page, maxTokens = 1000): Promise<void> {
+  await greedy(page, maxTokens)
+  await say(page, "Tell me a story about Lily.")
+  const text = page.locator(".turn.assistant .markdown").last() // it may end before anybody looks
+  await eventually(async () => (await text.innerText()).length).toBeGreaterThan(20)
 }
 
 /** Waits for the end of an answer and gives the texts of all. */

@@ -1,11 +1,11 @@
 import { readFileSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
-import type { Browser, Locator, Page } from "playwright-core"
-import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test } from "vitest"
+import type { Locator, Page } from "playwright-core"
+import { afterEach, beforeEach, expect, test } from "vitest"
 import { fixture } from "../helpers/golden.ts"
 import { FakeHub } from "../hub/fake_hub.ts"
-import { answers, eventually, greedy, launch, ready, say, type Visit, visit } from "./chromium.ts"
+import { answers, eventually, greedy, ready, say, usePage, type Visit } from "./chromium.ts"
 import { type Site, serveSite } from "./site.ts"
 import { storedTurns } from "./stored.ts"
 
@@ -16,13 +16,9 @@ const PROMPT = "Once upon a time"
 const TOKENS = 48
 const { greedy_text: GOLDEN } = JSON.parse(readFileSync(join(FOLDER, "golden.json"), "utf8")) as { greedy_text: string }
 
-let browser: Browser
+const open = usePage()
 let site: Site
 let hub: FakeHub
-beforeAll(async () => {
-  browser = await launch()
-})
-afterAll(() => browser.close())
 beforeEach(async () => {
   hub = await new FakeHub().start()
   for (const name of FILES) hub.files.set(name, await readFile(join(FOLDER, name)))
@@ -35,8 +31,7 @@ afterEach(async () => {
 
 /** A visit to the models, with the storyteller loaded and a Hub on this machine. */
 async function arrive(): Promise<Visit> {
-  const arrived = await visit(browser, site)
-  onTestFinished(() => arrived.context.close())
+  const arrived = await open({}, site)
   await ready(arrived.page)
   await models(arrived.page)
   arrived.page.on("dialog", (dialog) => void dialog.accept())

@@ -1,17 +1,12 @@
-import type { Browser } from "playwright-core"
-import { afterAll, beforeAll, expect, test } from "vitest"
-import { answers, greedy, launch, ready, say, visit } from "./chromium.ts"
+import { expect, test } from "vitest"
+import { answers, greedy, ready, say, usePage } from "./chromium.ts"
 import { serveSite } from "./site.ts"
 
-let browser: Browser
-beforeAll(async () => {
-  browser = await launch()
-})
-afterAll(() => browser.close())
+const open = usePage()
 
 test("after a first visit the page works without its host, and asks nobody else for anything", async () => {
   const site = await serveSite()
-  const { page, context, errors } = await visit(browser, site, { serviceWorkers: "allow" })
+  const { page, context, errors } = await open({ serviceWorkers: "allow" }, site)
   const outside: string[] = []
   context.on("request", (request) => {
     if (!request.url().startsWith(site.url)) outside.push(request.url())
@@ -26,5 +21,4 @@ test("after a first visit the page works without its host, and asks nobody else 
   expect((await answers(page))[0]).toMatch(/^Once upon a time/)
   expect(outside).toEqual([])
   expect(errors).toEqual([])
-  await context.close()
 })

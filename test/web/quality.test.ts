@@ -1,51 +1,20 @@
-import { readFileSync } from "node:fs"
-import { createRequire } from "node:module"
-import type { Browser, Page } from "playwright-core"
-import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { answers, launch, ready, say, visit } from "./chromium.ts"
-import { type Site, serveSite } from "./site.ts"
+import { describe, expect, test } from "vitest"
+import { overflow, violations } from "./axe.ts"
+import { answers, ready, say, usePage } from "./chromium.ts"
 import { importable, stored } from "./stored.ts"
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8")
 const MARKDOWN =
   "# Title\n\nText, `code`, [a link](https://host.example).\n\n```js\nlet a = 'b' // c\n```\n\n| a |\n|---|\n| 1 |"
 const LONG = 500
 
-let browser: Browser
-let site: Site
-beforeAll(async () => {
-  browser = await launch()
-  site = await serveSite()
-})
-afterAll(async () => {
-  await browser.close()
-  await site[Symbol.asyncDispose]()
-})
-
-interface Violation {
-  readonly id: string
-  readonly impact: string
-  readonly nodes: readonly { readonly html: string }[]
-}
-
-/** What axe finds to be serious or critical. */
-async function violations(page: Page): Promise<string[]> {
-  const found = await page.evaluate(async (source) => {
-    if (!("axe" in window)) new Function(source)()
-    const { axe } = window as unknown as { axe: { run(): Promise<{ violations: Violation[] }> } }
-    return (await axe.run()).violations
-  }, AXE)
-  return found
-    .filter(({ impact }) => impact === "serious" || impact === "critical")
-    .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`)
-}
+const open = usePage()
 
 describe("the page", () => {
   for (const colorScheme of ["light", "dark"] as const) {
     for (const width of [1280, 390]) {
       test(`has no serious barrier, ${colorScheme}, ${width} pixels wide`, async () => {
         const options = { colorScheme, viewport: { width, height: 800 }, bypassCSP: true }
-        const { page, context } = await visit(browser, site, options)
+        const { page } = await open(options)
         await ready(page)
         expect(await violations(page), "empty").toEqual([])
         await page.locator('input[accept*="json"]').setInputFiles(importable([MARKDOWN]))
@@ -67,13 +36,12 @@ describe("the page", () => {
         await page.getByRole("heading", { name: "Another model" }).waitFor()
         expect(await violations(page), "models").toEqual([])
         expect(await overflow(page)).toBeLessThanOrEqual(0)
-        await context.close()
       })
     }
   }
 
   test("can be used by keys alone, and says who is where", async () => {
-    const { page, context } = await visit(browser, site)
+    const { page } = await open()
     await ready(page)
     expect(await page.evaluate(() => document.activeElement?.tagName)).toBe("TEXTAREA")
     await page.locator(".skip").focus()
@@ -83,11 +51,10 @@ describe("the page", () => {
     for (const role of ["main", "navigation", "complementary", "banner"] as const) {
       expect(await page.getByRole(role).count(), role).toBe(1)
     }
-    await context.close()
   })
 
   test("computes no task of 50 ms while 500 tokens come", async () => {
-    const { page, context } = await visit(browser, site)
+    const { page, context } = await open()
     await ready(page)
     await page.getByRole("button", { name: "System text and sampling" }).click()
     await page.getByLabel("Temperature").fill("40") // any tokens: text of all kinds, and hardly an end
@@ -96,6 +63,7 @@ describe("the page", () => {
     await page.getByLabel("Seed").fill("3")
     await page.getByLabel("Most tokens").fill(String(LONG))
     await page.getByRole("button", { name: "Close", exact: true }).click()
+    const browser = context.browser()!
     await browser.startTracing(page, { categories: ["toplevel", "disabled-by-default-devtools.timeline"] })
     let tokens = 0
     while (tokens < LONG) {
@@ -109,7 +77,6 @@ describe("the page", () => {
     const tasks = mainThreadTasks(trace.traceEvents)
     expect(tasks.length).toBeGreaterThan(100)
     expect(Math.max(...tasks)).toBeLessThan(50)
-    await context.close()
   })
 })
 
@@ -132,9 +99,4 @@ function mainThreadTasks(events: readonly TraceEvent[]): number[] {
   return events
     .filter(({ name, ph, pid, tid }) => name === "RunTask" && ph === "X" && mains.has(`${pid} ${tid}`))
     .map(({ tdur = 0 }) => tdur / 1000)
-}
-
-/** Pixels by which the page is wider than its window. */
-function overflow(page: Page): Promise<number> {
-  return page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
 }

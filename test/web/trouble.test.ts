@@ -1,35 +1,19 @@
 import { fileURLToPath } from "node:url"
-import type { Browser, Page } from "playwright-core"
-import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { answers, eventually, greedy, launch, ready, say, visit } from "./chromium.ts"
-import { type Site, serveSite } from "./site.ts"
+import { describe, expect, test } from "vitest"
+import { answers, beforeEngine, greedy, KEEP_DEVICE, loseDevice, ready, say, startAnswer, usePage } from "./chromium.ts"
 import { importable, stored, storedTurns } from "./stored.ts"
 
 const STORYTELLER = fileURLToPath(new URL("../../weights/storyteller", import.meta.url))
 
-let browser: Browser
-let site: Site
-beforeAll(async () => {
-  browser = await launch()
-  site = await serveSite()
-})
-afterAll(async () => {
-  await browser.close()
-  await site[Symbol.asyncDispose]()
-})
+/** Makes the engine's device say that it has no memory left. */
+const NO_MEMORY = `device.dispatchEvent(new GPUUncapturedErrorEvent("uncapturederror", {
+  error: new GPUOutOfMemoryError("no room for this buffer") }))`
 
-/** Puts something before the engine's script. */
-async function beforeEngine(page: Page, script: string): Promise<void> {
-  await page.route(/assets\/script-/, async (route) => {
-    const response = await route.fetch()
-    await route.fulfill({ response, body: `${script};${await response.text()}` })
-  })
-  await page.reload()
-}
+const open = usePage()
 
 describe("without WebGPU", () => {
   test("the page says which browsers have it, and conversations can be read", async () => {
-    const { page, context, errors } = await visit(browser, site)
+    const { page, errors } = await open()
     await page.addInitScript(() => Object.defineProperty(Navigator.prototype, "gpu", { value: undefined }))
     await page.reload()
     const card = page.getByRole("alert")
@@ -40,31 +24,22 @@ describe("without WebGPU", () => {
     expect(await page.locator(".markdown strong").innerText()).toBe("text")
     expect(await page.getByRole("button", { name: "Send" }).isDisabled()).toBe(true)
     expect(errors).toEqual([])
-    await context.close()
   })
 
   test("an adapter that is missing is told in the same words", async () => {
-    const { page, context } = await visit(browser, site)
+    const { page } = await open()
     await beforeEngine(page, "navigator.gpu.constructor.prototype.requestAdapter = async () => null")
     await page.getByRole("alert").getByText("This browser gives the page no GPU").waitFor()
-    await context.close()
   })
 })
 
-describe("a device that is lost in an answer", () => {
-  test("is told, and the model comes back with the conversation", async () => {
-    const { page, context } = await visit(browser, site)
-    const hook = `const own = GPUAdapter.prototype.requestDevice
-      GPUAdapter.prototype.requestDevice = async function (...args) {
-        return (globalThis.device = await own.apply(this, args))
-      }`
-    await beforeEngine(page, hook)
+describe("a device that is lost", () => {
+  test("in an answer is told, and the model comes back with the conversation", async () => {
+    const { page } = await open()
+    await beforeEngine(page, KEEP_DEVICE)
     await ready(page)
-    await greedy(page, 1000)
-    await say(page, "Tell me a story about Lily.")
-    const live = page.locator(".turn.live .markdown")
-    await eventually(async () => (await live.innerText()).length).toBeGreaterThan(20)
-    await page.workers()[0]!.evaluate(() => (globalThis as unknown as { device: GPUDevice }).device.destroy())
+    await startAnswer(page)
+    await loseDevice(page)
     await page.getByRole("alert").getByText("The GPU was lost").waitFor()
     await answers(page)
     const [before] = await stored(page)
@@ -79,13 +54,98 @@ describe("a device that is lost in an answer", () => {
     expect(after!.turns[1]!.facts!.ending).toBe("length")
     const both = Math.min(before!.turns[1]!.text.length, after!.turns[1]!.text.length)
     expect(after!.turns[1]!.text.slice(0, both)).toBe(before!.turns[1]!.text.slice(0, both))
-    await context.close()
   })
+
+  test("while nobody asks anything is told at once, with what was typed still there", async () => {
+    const { page, errors } = await open()
+    await beforeEngine(page, KEEP_DEVICE)
+    await ready(page)
+    await page.locator(".composer textarea").fill("Half a thou")
+    await loseDevice(page)
+    await page.getByRole("alert").getByText("The GPU was lost").waitFor()
+    expect(await page.locator(".composer textarea").inputValue()).toBe("Half a thou")
+    expect(await page.getByRole("button", { name: "Send" }).isDisabled()).toBe(true)
+    await page.getByRole("button", { name: "Bring the model back" }).click()
+    await page.getByText("The model is back.").waitFor()
+    await ready(page)
+    expect(await page.getByRole("alert").count()).toBe(0)
+    expect(errors).toEqual([])
+  })
+})
+
+describe("a GPU without enough memory", () => {
+  test("for the weights is told, with what would be smaller", async () => {
+    const { page } = await open()
+    const first = `{ const own = GPUDevice.prototype.createBuffer
+      let made = 0
+      GPUDevice.prototype.createBuffer = function (descriptor) {
+        const device = this
+        if (++made === 40) ${NO_MEMORY}
+        return own.call(this, descriptor)
+      } }`
+    await beforeEngine(page, first)
+    const card = page.getByRole("alert")
+    await card.getByText("The GPU has not enough memory").waitFor()
+    expect(await card.innerText()).toMatch(/shorter context, or weights in 4 bits/)
+    await card.getByRole("link", { name: "Choose another" }).click()
+    await page.getByRole("heading", { name: "Another model" }).waitFor()
+    await page.unroute(/assets\/script-/)
+    await card.getByRole("button", { name: "Try again" }).click()
+    await page.getByText("GPU memory in all").waitFor()
+  })
+
+  test("for an answer is told, keeps what has come, and the model can be had again", async () => {
+    const { page } = await open()
+    await beforeEngine(page, KEEP_DEVICE)
+    await ready(page)
+    await startAnswer(page)
+    await page.workers()[0]!.evaluate(NO_MEMORY)
+    await page.getByRole("alert").getByRole("heading", { name: "The GPU has not enough memory" }).waitFor()
+    await answers(page)
+    const [, answer] = (await stored(page))[0]!.turns
+    expect(answer!.facts!.ending).toBe("failed")
+    expect(answer!.text.length).toBeGreaterThan(20)
+    await page.getByRole("button", { name: "Try again" }).click()
+    await ready(page)
+    await greedy(page, 8)
+    await page.getByRole("button", { name: "Answer anew", exact: true }).click()
+    await answers(page)
+    expect((await stored(page))[0]!.turns[1]!.facts!.ending).toBe("length")
+  })
+})
+
+test("a hidden tab, which draws no frames, has the whole answer when it is shown again", async () => {
+  const { page, errors } = await open()
+  await ready(page)
+  await startAnswer(page, 300)
+  await page.evaluate(() => {
+    globalThis.requestAnimationFrame = () => 0
+  })
+  const [shown] = await answers(page)
+  const [, answer] = (await stored(page))[0]!.turns
+  expect(answer!.facts!.ending).toMatch(/^(eos|length)$/)
+  expect(shown!.replace(/\s+/g, " ")).toBe(answer!.text.trim().replace(/\s+/g, " "))
+  expect(errors).toEqual([])
+})
+
+test("storage that is full is told, and the answer stays on the screen", async () => {
+  const { page } = await open()
+  await ready(page)
+  await page.evaluate(() => {
+    IDBObjectStore.prototype.put = () => {
+      throw new DOMException("full", "QuotaExceededError")
+    }
+  })
+  await greedy(page, 12)
+  await say(page, "Tell me a story about Lily.")
+  await page.getByRole("alert").getByText("There is no room left on this device").waitFor()
+  expect((await answers(page))[0]).toMatch(/^Once upon a time/)
+  expect(await page.getByRole("alert").count()).toBe(1)
 })
 
 describe("a model of the visitor's own", () => {
   test("from a folder tells what it needs, loads and answers as the same files of the page", async () => {
-    const { page, context, errors } = await visit(browser, site)
+    const { page, errors } = await open()
     await ready(page)
     await greedy(page, 16)
     await page.getByRole("link", { name: "Models" }).click()
@@ -101,11 +161,10 @@ describe("a model of the visitor's own", () => {
     await answers(page)
     expect((await storedTurns(page))[1]).toMatch(/^Once upon a time, there was a little girl named Lily/)
     expect(errors).toEqual([])
-    await context.close()
   })
 
   test("that is no model is refused in words, and the one that is there stays", async () => {
-    const { page, context } = await visit(browser, site)
+    const { page } = await open()
     await ready(page)
     await page.getByRole("link", { name: "Models" }).click()
     const file = { name: "config.json", mimeType: "application/json", buffer: Buffer.from("{ not JSON") }
@@ -116,6 +175,5 @@ describe("a model of the visitor's own", () => {
       .waitFor()
     await page.getByRole("link", { name: "New conversation" }).click()
     await ready(page)
-    await context.close()
   })
 })

@@ -138,6 +138,23 @@ describe("storyteller in a worker", () => {
     )
   })
 
+  test("predictions and attention are the session's, and move their buffers", async () => {
+    const moved: ArrayBufferLike[] = []
+    const { attention } = direct
+    direct.attention = async (...args) => {
+      const result = await attention.apply(direct, args)
+      moved.push(result.data.buffer)
+      return result
+    }
+    const which = { layer: 1, head: 0 }
+    expect(await lm.attention(PROMPT, which)).toEqual(await direct.attention(PROMPT, which))
+    direct.attention = attention
+    expect(moved[0]!.byteLength).toBe(0)
+    expect(await lm.predictions(PROMPT, { top: 3 })).toEqual(await direct.predictions(PROMPT, { top: 3 }))
+    await expect(lm.predictions(PROMPT, { top: 999 })).rejects.toThrow(RangeError)
+    await expect(lm.attention(PROMPT, { layer: 99, head: 0 })).rejects.toThrow("layer is 99")
+  })
+
   test("logits, hiddenStates, score and lossAndGradients are the session's, and move their buffers", async () => {
     const results: unknown[] = []
     const { logits } = direct

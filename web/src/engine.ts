@@ -3,10 +3,12 @@
 import { GpuError, WorkerError } from "../../src/worker/index.ts"
 
 export type {
+  AttentionHead,
   DownloadProgress,
   LoadProgress,
   Memory,
   Message,
+  Predictions,
   Preflight,
   TuneSettings,
   TuneStep,
@@ -19,6 +21,7 @@ export {
   modelStore,
   type OriginStorage,
   open,
+  parseRecord,
   type StoredModel,
   terminate,
   tune,

@@ -1,4 +1,6 @@
 import { render } from "preact"
+import { openAdapters } from "./adapters/adapters.ts"
+import { clearMerged } from "./adapters/merge.ts"
 import { openConversations, show } from "./chat/conversations.ts"
 import { refreshKept } from "./models/kept.ts"
 import { loadModel, STORYTELLER_CHOICE } from "./models/load_model.ts"
@@ -8,15 +10,19 @@ import { notice } from "./state/store.ts"
 import { App } from "./ui/app.tsx"
 import { followDrops } from "./ui/drop.ts"
 import { followKeys } from "./ui/keyboard.ts"
+import { followNetwork } from "./ui/network.ts"
 import { followTheme } from "./ui/theme.ts"
 import "./styles/index.css"
 
 followTheme()
+followNetwork()
 followKeys()
 followDrops()
 followRoute((id) => void show(id))
 render(<App />, document.querySelector("#app")!)
 void openConversations()
+void openAdapters()
+void clearMerged()
 void loadModel(lastChoice() ?? STORYTELLER_CHOICE)
 void refreshKept()
 if (import.meta.env.PROD) void keepForOffline()

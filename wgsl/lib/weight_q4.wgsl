@@ -6,6 +6,6 @@ fn weight4(row: WeightRow, c: u32) -> vec4<f32> {
   let block = row + c / 8u * 160u;
   let codes = weight[block + (c % 8u) / 2u * 32u] >> (8u * (c & 1u));
   let behind = weight[block + 128u];
-  let q = vec4<i32>(vec4<u32>(codes, codes >> 4u, codes >> 16u, codes >> 20u) & vec4<u32>(15u));
-  return bitcast<f32>(behind & ~15u) * vec4<f32>(q - i32(behind & 15u)); // exact: 20 bits times 5
+  let q = vec4<f32>(vec4<u32>(codes, codes >> 4u, codes >> 16u, codes >> 20u) & vec4<u32>(15u));
+  return bitcast<f32>(behind & ~255u) * (q - f32(behind & 255u) * 0.0625); // exact: 16 bits times 8
 }

@@ -1,7 +1,17 @@
 import { signal } from "@preact/signals"
+import { withAdapter } from "../adapters/switch.ts"
 import { isLost, type WorkerLanguageModel } from "../engine.ts"
 import { noteLoss } from "../models/load_model.ts"
-import { conversation, type LiveAnswer, live, model, positions, readyModel, sampling } from "../state/store.ts"
+import {
+  activeRun,
+  conversation,
+  type LiveAnswer,
+  live,
+  model,
+  positions,
+  readyModel,
+  sampling,
+} from "../state/store.ts"
 import { troubleOf } from "../state/trouble.ts"
 import {
   type AnswerFacts,
@@ -44,7 +54,7 @@ export function stop(): void {
 /** One at a time: the page has one model, and people read one answer. */
 async function answer(asked: Conversation): Promise<void> {
   const lm = readyModel.value
-  if (!lm || live.value) return
+  if (!lm || live.value || activeRun.value) return
   const turn = newTurn("assistant", "")
   const current: LiveAnswer = {
     conversation: asked.id,
@@ -79,7 +89,8 @@ async function run(
 ): Promise<AnswerFacts> {
   // By the name that it was chosen by: the page can load it again by that.
   const name = model.value.kind === "ready" ? model.value.choice.name : lm.name
-  const facts = { model: name, tokens: 0, tokensPerSecond: 0, promptTokens: 0, reusedTokens: 0, seed: undefined }
+  const counts = { tokens: 0, tokensPerSecond: 0, promptTokens: 0, reusedTokens: 0, seed: undefined }
+  const facts = { model: name, adapter: asked.adapter?.name, ...counts }
   const { signal: aborted } = current.controller
   let generation: ReturnType<WorkerLanguageModel["generate"]> | undefined
   const measured = () => ({
@@ -94,18 +105,21 @@ async function run(
   try {
     const prompt = await promptOf(lm, asked)
     current.promptTokens.value = prompt.length
-    generation = lm.generate(prompt, { ...sampling.value, signal: aborted })
-    for await (const { text } of generation) {
-      current.text.value += text
-      current.tokens.value = generation.tokens.length
-      current.tokensPerSecond.value = generation.timings?.decodeTokensPerSecond ?? 0
-      positions.value = prompt.length + generation.tokens.length
-      keeper.keep()
-    }
-    return { ...measured(), ending: generation.finishReason as Ending }
+    const ending = await withAdapter(lm, asked.adapter, async () => {
+      generation = lm.generate(prompt, { ...sampling.value, signal: aborted })
+      for await (const { text } of generation) {
+        current.text.value += text
+        current.tokens.value = generation.tokens.length
+        current.tokensPerSecond.value = generation.timings?.decodeTokensPerSecond ?? 0
+        positions.value = prompt.length + generation.tokens.length
+        keeper.keep()
+      }
+      return generation.finishReason as Ending
+    })
+    return { ...measured(), ending }
   } catch (error) {
     if (aborted.aborted && !isLost(error)) return { ...measured(), ending: "stopped" }
-    if (isLost(error)) noteLoss(error)
+    noteLoss(error)
     const { title, text } = troubleOf(error)
     return { ...measured(), ending: "failed", trouble: `${title}. ${text}` }
   } finally {

@@ -1,9 +1,10 @@
 import { useSignal } from "@preact/signals"
 import { useEffect, useRef } from "preact/hooks"
 import { ModelTrouble } from "../models/model_trouble.tsx"
-import { conversation, live, model, readyModel } from "../state/store.ts"
+import { activeRun, conversation, live, model, readyModel } from "../state/store.ts"
 import { send } from "./answer.ts"
 import { Composer } from "./composer.tsx"
+import { OtherAdapter } from "./other_adapter.tsx"
 import { OtherModel } from "./other_model.tsx"
 import { modeWith } from "./prompt.ts"
 import { LiveTurn, TurnView } from "./turn.tsx"
@@ -22,6 +23,7 @@ export function ChatView() {
           {model.value.kind === "failed" && <ModelTrouble state={model.value} />}
           {isEmpty ? <Welcome /> : <Turns />}
           <OtherModel />
+          <OtherAdapter />
         </div>
       </section>
       <Announcer />
@@ -68,7 +70,7 @@ function Welcome() {
           </p>
           <div class="starters">
             {STARTERS.map((text) => (
-              <button key={text} type="button" onClick={() => void send(text)}>
+              <button key={text} type="button" disabled={activeRun.value !== undefined} onClick={() => void send(text)}>
                 {text}
               </button>
             ))}

@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals"
 import { useEffect, useRef } from "preact/hooks"
-import { answeringHere, conversation, live, model, positions, readyModel } from "../state/store.ts"
+import { activeRun, answeringHere, conversation, live, model, positions, readyModel } from "../state/store.ts"
 import { formatBytes, formatCount } from "../ui/format.ts"
 import { Icon, IconButton } from "../ui/icons.tsx"
 import { send, stop } from "./answer.ts"
@@ -15,7 +15,8 @@ export function Composer() {
   const lm = readyModel.value
   const busy = live.value !== undefined
   const isText = lm !== undefined && modeWith(lm, conversation.value ?? { mode: undefined }) === "text"
-  const canSend = () => readyModel.value && conversation.value && !live.value && draft.value.trim() !== ""
+  const canSend = () =>
+    readyModel.value && conversation.value && !live.value && !activeRun.value && draft.value.trim() !== ""
   useEffect(() => {
     if (matchMedia("(hover: hover)").matches) ref.current?.focus() // a phone would open its keyboard
   }, [conversation.value?.id])
@@ -33,6 +34,7 @@ export function Composer() {
       }}
     >
       {isText && <p class="quiet">Plain text: the model goes on with what you write.</p>}
+      <Training />
       <div class="entry">
         <textarea
           ref={ref}
@@ -72,6 +74,23 @@ export function Composer() {
   )
 }
 
+/** Why there is no answer while a run has the model, and the way to one. */
+function Training() {
+  const { value } = activeRun
+  if (!value) return null
+  const { step, steps } = value.last.value ?? {}
+  const isStopping = value.phase.value === "stopping"
+  return (
+    <p class="quiet">
+      The model is being trained: <a href={`#/adapters/${value.id}`}>{value.name}</a>
+      {step !== undefined && `, step ${formatCount(step)} of ${formatCount(steps!)}`}.{" "}
+      <button type="button" class="link" disabled={isStopping} onClick={() => void value.stop()}>
+        {isStopping ? "It is being saved" : "Pause it to go on here"}
+      </button>
+    </p>
+  )
+}
+
 /** What the conversation takes of the model's context, and the model of the device. */
 function Gauges() {
   const lm = readyModel.value
@@ -86,6 +105,7 @@ function Gauges() {
         {formatCount(used)} of {formatCount(lm.context)} positions
       </span>
       <span>{formatBytes(lm.memory.total)} of GPU memory</span>
+      {conversation.value?.adapter && <span>with {conversation.value.adapter.name}</span>}
     </p>
   )
 }

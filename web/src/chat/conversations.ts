@@ -1,7 +1,7 @@
 // What can be done with conversations: each change is on the screen and in the database.
 
 import { go, rename } from "../state/route.ts"
-import { conversation, live, notice, summaries } from "../state/store.ts"
+import { conversation, live, notice, summaries, view } from "../state/store.ts"
 import { type Conversation, newConversation } from "../storage/conversation.ts"
 import {
   addConversations,
@@ -13,7 +13,7 @@ import {
   writeConversation,
 } from "../storage/database.ts"
 import { exportText, readExport } from "../storage/transfer.ts"
-import { saveFile } from "../ui/files.ts"
+import { fileNameOf, saveFile } from "../ui/files.ts"
 
 /** Deleted here: an answer that was underway may still want to be written. */
 const removed = new Set<string>()
@@ -41,7 +41,7 @@ export async function keep(changed: Conversation): Promise<void> {
   if (removed.has(changed.id)) return
   if (conversation.value?.id === changed.id) {
     conversation.value = changed
-    if (changed.turns.length > 0 && !location.hash.startsWith("#/models")) rename(`#/chat/${changed.id}`)
+    if (changed.turns.length > 0 && view.value === "chat") rename(`#/chat/${changed.id}`)
   }
   if (changed.turns.length === 0) return
   const { id, title, updated } = changed
@@ -73,7 +73,7 @@ export async function exportAll(): Promise<void> {
 
 export async function exportOne(id: string): Promise<void> {
   const found = await attempt(() => readConversation(id))
-  if (found) saveFile(`${fileName(found.title)}.json`, exportText([found]), "application/json")
+  if (found) saveFile(`${fileNameOf(found.title, "conversation")}.json`, exportText([found]), "application/json")
 }
 
 /** Adds the conversations of a file; all of them, or none if anything in it is wrong. */
@@ -105,13 +105,4 @@ async function attempt<T>(work: () => Promise<T>): Promise<T | undefined> {
     notice.value = { text: what, alert: true }
     return undefined
   }
-}
-
-function fileName(title: string): string {
-  return (
-    title
-      .replace(/[^\p{L}\p{N} _-]+/gu, "")
-      .trim()
-      .slice(0, 60) || "conversation"
-  )
 }

@@ -1,14 +1,15 @@
-import { loadKept } from "../models/choose.ts"
-import { loadModel, STORYTELLER_CHOICE } from "../models/load_model.ts"
-import { conversation, live, model, storage } from "../state/store.ts"
+import { wayTo } from "../models/choose.ts"
+import { conversation, live, model } from "../state/store.ts"
+import type { Conversation } from "../storage/conversation.ts"
+import { adapterOf } from "./other_adapter.tsx"
 
-/** Offers the model that a conversation was with, where another is there and that one can be had again. */
+/** Offers the model that a conversation was with, or that its adapter is for, where another is there and that one can be had again. */
 export function OtherModel() {
   const { value } = model
-  const last = conversation.value?.turns.findLast(({ facts }) => facts !== undefined)?.facts?.model
+  const last = conversation.value && modelOf(conversation.value)
   if (last === undefined || live.value || value.kind === "loading") return null
   if (value.kind === "ready" && value.choice.name === last) return null
-  const again = wayBack(last)
+  const again = wayTo(last)
   return (
     again && (
       <p class="quiet">
@@ -21,9 +22,7 @@ export function OtherModel() {
   )
 }
 
-function wayBack(name: string): (() => Promise<void>) | undefined {
-  if (name === STORYTELLER_CHOICE.name) return () => loadModel(STORYTELLER_CHOICE)
-  const { value } = storage
-  const isKept = value.kind === "read" && value.models.some(({ id, complete }) => id === name && complete)
-  return isKept ? () => loadKept(name) : undefined
+function modelOf(conversation: Conversation): string | undefined {
+  const last = conversation.turns.findLast(({ facts }) => facts !== undefined)
+  return adapterOf(conversation)?.base.name ?? last?.facts?.model
 }

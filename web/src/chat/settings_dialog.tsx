@@ -1,8 +1,9 @@
 import { signal } from "@preact/signals"
 import { conversation, readyModel, type SamplingSettings, sampling } from "../state/store.ts"
-import type { Mode } from "../storage/conversation.ts"
+import type { Conversation, Mode } from "../storage/conversation.ts"
 import { Dialog } from "../ui/dialog.tsx"
 import { keep } from "./conversations.ts"
+import { fittingAdapters } from "./other_adapter.tsx"
 import { modeWith } from "./prompt.ts"
 
 export const settingsOpen = signal(false)
@@ -130,6 +131,7 @@ function Instructions() {
         </select>
       </label>
       {!hasTemplate && <p class="quiet">This model has no chat template, so it can only go on with a text.</p>}
+      <AdapterChoice current={current} />
       <label class="field">
         <span>System text</span>
         <textarea
@@ -140,6 +142,32 @@ function Instructions() {
         />
       </label>
     </fieldset>
+  )
+}
+
+/** The adapters that fit the model; one that was chosen with another model stays chosen until another is. */
+function AdapterChoice({ current }: { readonly current: Conversation }) {
+  const fitting = fittingAdapters()
+  const { adapter: chosen } = current
+  const isMissing = chosen !== undefined && !fitting.some(({ id }) => id === chosen.id)
+  if (fitting.length === 0 && !isMissing) return null
+  const choose = (chosenId: string) => {
+    const found = fitting.find(({ id }) => id === chosenId)
+    void keep({ ...current, adapter: found && { id: found.id, name: found.name } })
+  }
+  return (
+    <label class="field">
+      <span>Adapter</span>
+      <select value={chosen?.id ?? ""} onChange={(event) => choose(event.currentTarget.value)}>
+        <option value="">None: the model as it is</option>
+        {fitting.map(({ id, name }) => (
+          <option key={id} value={id}>
+            {name}
+          </option>
+        ))}
+        {isMissing && <option value={chosen.id}>{chosen.name} (not for this model, or deleted)</option>}
+      </select>
+    </label>
   )
 }
 

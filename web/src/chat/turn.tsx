@@ -2,7 +2,7 @@ import { useSignal } from "@preact/signals"
 import { memo } from "preact/compat"
 import { useEffect, useRef } from "preact/hooks"
 import { LiveMarkdown, Markdown } from "../markdown/markdown.tsx"
-import { type LiveAnswer, live, readyModel } from "../state/store.ts"
+import { activeRun, type LiveAnswer, live, readyModel } from "../state/store.ts"
 import type { AnswerFacts, Ending, Turn } from "../storage/conversation.ts"
 import { formatCount, formatRate } from "../ui/format.ts"
 import { IconButton } from "../ui/icons.tsx"
@@ -73,9 +73,9 @@ export function LiveTurn({ answer }: { readonly answer: LiveAnswer }) {
   )
 }
 
-/** What makes an answer anew: only where there is a model, and no other answer underway. */
+/** What makes an answer anew: only where there is a model, and no other answer or run underway. */
 function Redo({ turn, onEdit }: { readonly turn: Turn; readonly onEdit: () => void }) {
-  const disabled = !readyModel.value || live.value !== undefined
+  const disabled = !readyModel.value || live.value !== undefined || activeRun.value !== undefined
   if (turn.role === "user")
     return <IconButton icon="edit" label="Edit, and answer anew" onClick={onEdit} disabled={disabled} />
   return <IconButton icon="again" label="Answer anew" onClick={() => void regenerate(turn.id)} disabled={disabled} />
@@ -83,8 +83,9 @@ function Redo({ turn, onEdit }: { readonly turn: Turn; readonly onEdit: () => vo
 
 function Facts({ facts }: { readonly facts: AnswerFacts | undefined }) {
   if (!facts) return <span class="facts">the page was closed before its end</span>
-  const { tokens, tokensPerSecond, promptTokens, reusedTokens, seed, model, ending } = facts
+  const { tokens, tokensPerSecond, promptTokens, reusedTokens, seed, model, adapter, ending } = facts
   const parts = [`${formatCount(tokens)} tokens`, ...(tokens > 1 ? [formatRate(tokensPerSecond)] : [])]
+  if (adapter !== undefined) parts.push(`with ${adapter}`)
   const end = ENDINGS[ending]
   const more = `${model}; ${formatCount(promptTokens)} tokens of prompt, ${formatCount(reusedTokens)} of them reused; seed ${seed ?? "none"}`
   return (

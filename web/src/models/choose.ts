@@ -1,10 +1,10 @@
 import { signal } from "@preact/signals"
 import { open, type WorkerCheckpoint } from "../engine.ts"
 import { go } from "../state/route.ts"
-import { type Choice, type Kept, type Trouble, view } from "../state/store.ts"
+import { type Choice, type Kept, storage, type Trouble, view } from "../state/store.ts"
 import { troubleOf } from "../state/trouble.ts"
 import { keepFiles, keepHub } from "./kept.ts"
-import { loadModel, placeOf } from "./load_model.ts"
+import { loadModel, placeOf, STORYTELLER_CHOICE, tokenFor } from "./load_model.ts"
 import { keptChoice } from "./remembered.ts"
 
 /** Where a model was found, and so how it could be kept. */
@@ -49,6 +49,14 @@ export async function loadKept(id: string): Promise<void> {
   await loadModel(keptChoice(id))
 }
 
+/** What loads a model by its name again; undefined for one whose files would have to be picked. */
+export function wayTo(name: string): (() => Promise<void>) | undefined {
+  if (name === STORYTELLER_CHOICE.name) return () => loadModel(STORYTELLER_CHOICE)
+  const { value } = storage
+  const isKept = value.kind === "read" && value.models.some(({ id, complete }) => id === name && complete)
+  return isKept ? () => loadKept(name) : undefined
+}
+
 /** Puts what was chosen away. */
 export async function forget(): Promise<void> {
   latest++
@@ -76,7 +84,8 @@ async function choose(name: string, found: Found): Promise<void> {
   const turn = latest
   candidate.value = { kind: "opening", name }
   try {
-    const checkpoint = await open(await placeOf(found.location))
+    const token = found.kind === "hub" ? tokenFor(found.location) : undefined
+    const checkpoint = await open(await placeOf(found.location), { token })
     if (turn === latest) candidate.value = { kind: "open", name, found, checkpoint }
     else await checkpoint.close()
   } catch (error) {

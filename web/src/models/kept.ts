@@ -3,7 +3,7 @@
 import { type DownloadProgress, isLost, modelStore, type StoredModel } from "../engine.ts"
 import { type Choice, live, model, notice, storage, type Transfer, transfers } from "../state/store.ts"
 import { troubleOf } from "../state/trouble.ts"
-import { loadModel } from "./load_model.ts"
+import { loadModel, tokenFor } from "./load_model.ts"
 import { forgetKept } from "./remembered.ts"
 
 interface Following {
@@ -28,7 +28,8 @@ export async function refreshKept(): Promise<void> {
  * @param options how to load it when it is here; without them it is only kept
  */
 export async function keepHub(id: string, options?: Choice["options"]): Promise<void> {
-  await bring(id, "download", (following) => modelStore().download(id, following), options)
+  const token = tokenFor(id)
+  await bring(id, "download", (following) => modelStore().download(id, { ...following, token }), options)
 }
 
 /** Copies picked files, so that they need not be picked again. Otherwise as {@link keepHub}. */

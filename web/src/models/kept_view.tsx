@@ -1,7 +1,8 @@
 import { useEffect } from "preact/hooks"
 import type { OriginStorage, StoredModel } from "../engine.ts"
-import { storage, type Transfer, transfers } from "../state/store.ts"
+import { offline, storage, type Transfer, transfers } from "../state/store.ts"
 import { formatBytes, formatDate, formatProgress } from "../ui/format.ts"
+import { Linked } from "../ui/linked.tsx"
 import { chooseKept } from "./choose.ts"
 import { closeTransfer, keepHub, persistKept, refreshKept, removeKept, stopTransfer } from "./kept.ts"
 
@@ -76,12 +77,12 @@ function describe({ complete, storedBytes, loaded, bytes, usedAt, revision }: St
 }
 
 function TransferState({ name, transfer }: { readonly name: string; readonly transfer: Transfer }) {
-  const { kind, controller, progress, waits, trouble } = transfer
+  const { kind, controller, progress, trouble } = transfer
   if (trouble) {
     return (
       <div role="alert">
         <p class="trouble">
-          {trouble.title}. {trouble.text}
+          {trouble.title}. <Linked text={trouble.text} />
         </p>
         <div class="actions">
           {kind === "download" && (
@@ -104,12 +105,18 @@ function TransferState({ name, transfer }: { readonly name: string; readonly tra
         max={progress?.total ?? 1}
         value={progress?.loaded}
       />
-      <span class="quiet">{waits ? "another tab is at it" : progress ? formatProgress(progress) : "asking"}</span>
+      <span class="quiet">{stateOf(transfer)}</span>
       <button type="button" class="link" disabled={controller?.signal.aborted} onClick={() => stopTransfer(name)}>
         {isDownload ? "Stop" : "Cancel"}
       </button>
     </div>
   )
+}
+
+function stateOf({ kind, waits, progress }: Transfer): string {
+  if (waits) return "another tab is at it"
+  if (kind === "download" && offline.value) return "there is no network; it goes on when there is one"
+  return progress ? formatProgress(progress) : "asking"
 }
 
 /** What the browser gives the page, as far as it tells. */

@@ -1,4 +1,5 @@
-import type { model } from "../state/store.ts"
+import { type model, view } from "../state/store.ts"
+import { Linked } from "../ui/linked.tsx"
 import { loadModel, rebuild, STORYTELLER_CHOICE } from "./load_model.ts"
 
 type Failed = Extract<typeof model.value, { kind: "failed" }>
@@ -9,7 +10,9 @@ export function ModelTrouble({ state: { choice, trouble } }: { readonly state: F
   return (
     <section class="card" role="alert" aria-label={trouble.title}>
       <h2>{trouble.title}</h2>
-      <p>{trouble.text}</p>
+      <p>
+        <Linked text={trouble.text} />
+      </p>
       {trouble.kind === "no-webgpu" && <Browsers />}
       <div class="actions">
         <button type="button" class="primary" onClick={() => void rebuild()}>
@@ -20,9 +23,19 @@ export function ModelTrouble({ state: { choice, trouble } }: { readonly state: F
             Load the storyteller
           </button>
         )}
+        {view.value !== "models" && needsAnother(trouble) && (
+          <a class="button" href="#/models">
+            {trouble.kind === "access" ? "Give a token" : "Choose another"}
+          </a>
+        )}
       </div>
     </section>
   )
+}
+
+/** Whether the same would fail again. */
+function needsAnother({ kind }: Failed["trouble"]): boolean {
+  return kind === "memory" || kind === "access"
 }
 
 /** Where WebGPU is, and what to turn on where it is not by itself. */

@@ -1,6 +1,8 @@
 import { useRef } from "preact/hooks"
-import { model } from "../state/store.ts"
+import { model, offline } from "../state/store.ts"
 import { formatBytes, formatCount } from "../ui/format.ts"
+import { Linked } from "../ui/linked.tsx"
+import { AccessTokenField } from "./access_token.tsx"
 import { candidate, chooseFiles, chooseHub, forget } from "./choose.ts"
 import { KeptModels } from "./kept_view.tsx"
 import { loadModel, STORYTELLER_CHOICE } from "./load_model.ts"
@@ -92,9 +94,12 @@ function Sources() {
         </label>
         <button type="submit">Look</button>
       </form>
-      <p class="quiet">
-        Models that ask for a licence to be accepted cannot be read from a page; download those and pick the folder.
-      </p>
+      <div role="status">
+        {offline.value && (
+          <p class="trouble">There is no network now. Models on this device, and files that you pick, need none.</p>
+        )}
+      </div>
+      <AccessTokenField />
       <div class="pick">
         <p>Or drop a checkpoint's folder or a GGUF file anywhere on the page.</p>
         <div class="actions">
@@ -130,7 +135,7 @@ function Chosen() {
       {value.kind === "opening" && <p class="quiet">Reading what it is made of…</p>}
       {value.kind === "failed" && (
         <p class="trouble" role="alert">
-          {value.trouble.title}. {value.trouble.text}
+          {value.trouble.title}. <Linked text={value.trouble.text} />
         </p>
       )}
       {value.kind === "open" && <Preflight key={value.name} checkpoint={value.checkpoint} found={value.found.kind} />}

@@ -6,10 +6,12 @@ import type {
   LoadProgress,
   OriginStorage,
   StoredModel,
+  TuneStep,
   WorkerLanguageModel,
   WorkerLoadOptions,
   WorkerLocation,
 } from "../engine.ts"
+import type { Adapter, TrainingRun } from "../storage/adapter.ts"
 import type { Conversation, Summary } from "../storage/conversation.ts"
 import { readSetting, writeSetting } from "../storage/settings.ts"
 
@@ -48,7 +50,7 @@ export interface Transfer {
 
 /** What went wrong, for people, and what they can do. */
 export interface Trouble {
-  readonly kind: "no-webgpu" | "lost" | "memory" | "other"
+  readonly kind: "no-webgpu" | "lost" | "memory" | "access" | "other"
   readonly title: string
   readonly text: string
 }
@@ -70,6 +72,21 @@ export interface LiveAnswer {
   readonly controller: AbortController
 }
 
+/** A run of training: it has the model for itself. */
+export interface ActiveRun {
+  /** Its adapter's. */
+  readonly id: string
+  readonly name: string
+  /** First it is weighed, and waits for the user; `stopping` is the end of the step under way, and its save. */
+  readonly phase: Signal<"weighing" | "weighed" | "training" | "stopping">
+  /** Layers whose first numbers are made, while it is weighed. */
+  readonly prepared: Signal<{ readonly done: number; readonly of: number } | undefined>
+  readonly last: Signal<TuneStep | undefined>
+  readonly curve: Signal<TrainingRun["curve"]>
+  /** Ends it, with all that was learnt kept, and gives the model free. */
+  readonly stop: () => Promise<void>
+}
+
 /** What the user set; undefined is the checkpoint's default. */
 export interface SamplingSettings {
   readonly temperature?: number | undefined
@@ -81,16 +98,34 @@ export interface SamplingSettings {
   readonly maxTokens?: number | undefined
 }
 
+export interface AccessToken {
+  /** Empty where there is none. */
+  readonly text: string
+  /** Whether it is to be there at the next visit. */
+  readonly kept: boolean
+}
+
 export const view = signal<View>("chat")
 /** What the route names in its view: a conversation, an adapter. */
 export const shownId = signal<string | undefined>(undefined)
 export const theme = signal<Theme>(readSetting("theme", isTheme) ?? "system")
 export const sampling = signal<SamplingSettings>(readSetting("sampling", isSampling) ?? {})
 
+/** What opens gated models of the Hub. */
+export const accessToken = signal<AccessToken>(keptToken())
+/** Whether the browser says that there is no network. */
+export const offline = signal(false)
+
 export const summaries = signal<readonly Summary[]>([])
 /** The one that is open; a new one is not in the list before it has a turn. */
 export const conversation = signal<Conversation | undefined>(undefined)
 export const live = signal<LiveAnswer | undefined>(undefined)
+
+/** Those that the page keeps, the latest first, as they were last read. Undefined before they are read at all. */
+export const adapters = signal<readonly Adapter[] | undefined>(undefined)
+
+/** The run that this page has underway. */
+export const activeRun = signal<ActiveRun | undefined>(undefined)
 
 export const model = signal<ModelState>({ kind: "none" })
 export const storage = signal<StorageState>({ kind: "unread" })
@@ -110,6 +145,15 @@ export const answeringHere = computed(
 
 effect(() => writeSetting("theme", theme.value))
 effect(() => writeSetting("sampling", sampling.value))
+effect(() => {
+  const { text, kept } = accessToken.value
+  writeSetting("token", kept && text !== "" ? text : undefined)
+})
+
+function keptToken(): AccessToken {
+  const text = readSetting("token", (value) => typeof value === "string")
+  return { text: text ?? "", kept: text !== undefined }
+}
 
 function isTheme(value: unknown): value is Theme {
   return value === "system" || value === "light" || value === "dark"

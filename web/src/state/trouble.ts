@@ -3,6 +3,7 @@ import type { Trouble } from "./store.ts"
 
 /** Of errors of the Hub and of what is kept from it, by their codes. */
 const HUB_TITLES: Partial<Record<HubError["code"], string>> = {
+  access: "The Hub does not let you read it",
   network: "The connection broke, or there is none",
   space: "There is not enough room for it",
   corrupt: "The bytes that came are not the right ones",
@@ -10,6 +11,16 @@ const HUB_TITLES: Partial<Record<HubError["code"], string>> = {
   busy: "It is being brought or changed",
 }
 const NO_WEBGPU = "This browser gives the page no GPU"
+
+/** Something that the page itself refuses or cannot do, told as it is. */
+export class PageError extends Error {
+  readonly title: string
+
+  constructor(title: string, text: string) {
+    super(text)
+    this.title = title
+  }
+}
 
 /** What an error means to somebody who has not written this page. */
 export function troubleOf(error: unknown): Trouble {
@@ -21,10 +32,15 @@ export function troubleOf(error: unknown): Trouble {
       text: `The driver or the browser took the device away, or the engine ended. Your conversations are safe. (${message})`,
     }
   }
+  if (error instanceof PageError) return { kind: "other", title: error.title, text: message }
   if (error instanceof GpuError) return gpuTrouble(error)
   if (error instanceof HubError) {
     const title = HUB_TITLES[error.code] ?? "The model's host did not give the files"
-    return { kind: "other", title, text: message }
+    return { kind: error.code === "access" ? "access" : "other", title, text: message }
+  }
+  if (error instanceof DOMException && error.name === "QuotaExceededError") {
+    const text = "Delete models, adapters or conversations that you do not need, or free some of the disk."
+    return { kind: "other", title: "There is not enough room on this device", text }
   }
   if (error instanceof TypeError && /fetch|network/i.test(message)) {
     return { kind: "other", title: "The files could not be fetched", text: `Is the network there? (${message})` }

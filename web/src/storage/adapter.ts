@@ -1,4 +1,5 @@
 import type { TuneSettings, TuneStep } from "../engine.ts"
+import type { Choice } from "../state/store.ts"
 
 /** A model as an adapter knows it: to be loaded again by the same choice, or by hand where that was of picked files. */
 export interface Base {
@@ -19,6 +20,8 @@ export interface Adapter {
   readonly bytes: number | undefined
   /** How it is made here; undefined for one that was brought. */
   readonly run: TrainingRun | undefined
+  /** What the config of one that was brought says; missing for one that is made here. */
+  readonly brought?: { readonly kind: string; readonly rank: number } | undefined
 }
 
 /** What the user asked for; missing is the engine's default. */
@@ -38,6 +41,8 @@ export type RunStatus = "underway" | "paused" | "done" | "failed"
 
 export interface TrainingRun {
   readonly options: RunOptions
+  /** How the base was loaded: other weights would make another run of it. */
+  readonly loaded: Choice["options"]
   readonly settings: TuneSettings | undefined
   readonly records: number
   readonly status: RunStatus

@@ -12,6 +12,8 @@ export interface AnswerFacts {
   readonly promptTokens: number
   readonly reusedTokens: number
   readonly seed: number | undefined
+  /** What the adapter was called that it was written with. */
+  readonly adapter?: string | undefined
   /** Why it failed, in words. */
   readonly trouble?: string | undefined
 }
@@ -35,6 +37,8 @@ export interface Conversation {
   readonly system: string
   /** Undefined: as the model can. */
   readonly mode: Mode | undefined
+  /** What is on while it is answered, by its name when it was chosen; missing is none. */
+  readonly adapter?: { readonly id: string; readonly name: string } | undefined
   readonly turns: readonly Turn[]
 }
 

@@ -10,9 +10,11 @@ export function readSetting<T>(name: string, isValid: (value: unknown) => value 
   }
 }
 
+/** Keeps a setting; undefined takes it away. */
 export function writeSetting(name: string, value: unknown): void {
   try {
-    localStorage.setItem(PREFIX + name, JSON.stringify(value))
+    if (value === undefined) localStorage.removeItem(PREFIX + name)
+    else localStorage.setItem(PREFIX + name, JSON.stringify(value))
   } catch {
     // Storage that is full or turned off: the setting holds until the page is closed.
   }

@@ -41,8 +41,15 @@ function readConversation(value: unknown, at: string): Conversation {
     updated: number(given.updated, `${at}.updated`),
     system: string(given.system ?? "", `${at}.system`),
     mode,
+    adapter:
+      given.adapter === undefined ? undefined : readAdapter(object(given.adapter, `${at}.adapter`), `${at}.adapter`),
     turns: list(given.turns, `${at}.turns`).map((turn, i) => readTurn(turn, `${at}.turns[${i}]`)),
   }
+}
+
+/** One that is not here is told when the conversation is to be answered. */
+function readAdapter({ id, name }: Record<string, unknown>, at: string): Conversation["adapter"] {
+  return { id: string(id, `${at}.id`), name: string(name, `${at}.name`) }
 }
 
 function readTurn(value: unknown, at: string): Turn {
@@ -66,6 +73,7 @@ function readFacts(given: Record<string, unknown>, at: string): AnswerFacts {
     promptTokens: number(given.promptTokens, `${at}.promptTokens`),
     reusedTokens: number(given.reusedTokens, `${at}.reusedTokens`),
     seed: given.seed === undefined ? undefined : number(given.seed, `${at}.seed`),
+    adapter: given.adapter === undefined ? undefined : string(given.adapter, `${at}.adapter`),
     trouble: given.trouble === undefined ? undefined : string(given.trouble, `${at}.trouble`),
   }
 }

@@ -1,6 +1,6 @@
-/** Gives a text to the user as a file. */
-export function saveFile(name: string, text: string, type: string): void {
-  const url = URL.createObjectURL(new Blob([text], { type }))
+/** Gives a text, or bytes, to the user as a file. */
+export function saveFile(name: string, content: string | Blob, type: string): void {
+  const url = URL.createObjectURL(new Blob([content], { type }))
   const link = document.createElement("a")
   link.href = url
   link.download = name
@@ -30,4 +30,15 @@ async function filesOf(entry: FileSystemEntry): Promise<File[]> {
     if (some.length === 0) return found
     found.push(...(await Promise.all(some.map((each) => filesOf(each)))).flat())
   }
+}
+
+/** A title as a file's name without its ending; the fallback where nothing of the title can be in one. */
+export function fileNameOf(title: string, fallback: string): string {
+  return (
+    title
+      .replace(/[^\p{L}\p{N}. _-]+/gu, "")
+      .replace(/^[. ]+/, "")
+      .slice(0, 60)
+      .trim() || fallback
+  )
 }

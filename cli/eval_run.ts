@@ -1,0 +1,84 @@
+import {
+  type EvalFolder,
+  type Evaluated,
+  type EvaluateOptions,
+  evalData,
+  evaluate,
+  modelIdentity,
+  type ReadRun,
+  type ResultLine,
+  readRun,
+  type Wanted,
+} from "../src/eval/index.ts"
+import { evalFolder, evalSources } from "../src/index.ts"
+import { isAbort } from "./errors.ts"
+import type { EvalFlags } from "./eval_options.ts"
+import { printMeans } from "./eval_summary.ts"
+import { interruptible } from "./interrupt.ts"
+import { type LoadedModel, loadModel } from "./model.ts"
+import { note } from "./output.ts"
+import { formatDuration } from "./progress.ts"
+import { Line } from "./status_line.ts"
+
+/** Runs tasks on the model that the flags name, shows how far it is, and prints the means. */
+export async function runEval(wanted: readonly Wanted[], flags: EvalFlags): Promise<void> {
+  const { lengths, depths, samples, out, context, parallel } = flags
+  const asked = wanted.map(({ task, request }) => ({ task, request: { ...request, lengths, depths, samples } }))
+  const most = Math.max(0, ...asked.flatMap(({ request }) => request.lengths ?? []))
+  await interruptible(async (signal) => {
+    // What is asked for decides what is kept; without it the model's own limit does, up to the usual.
+    const flagsOfModel = { ...flags, context: context ?? (most || undefined) }
+    const loaded = await loadModel(flagsOfModel, signal, { sequences: parallel })
+    await using lm = loaded.lm
+    const folder = out === undefined ? undefined : evalFolder(out)
+    const { dtype = "stored", cacheDtype = "f32", actQuant = "int8" } = flags
+    const of = { ...(await modelIdentity(lm, { dtype, cacheDtype, actQuant })), name: loaded.name }
+    const came = await follow(loaded, asked, { ...optionsOf(flags, folder, signal), of }, flags)
+    printMeans(folder ? await readRun(folder) : came, flags)
+  })
+}
+
+function optionsOf(
+  { seed, maxTokens, format, data, prompts, shard, parallel }: EvalFlags,
+  folder: EvalFolder | undefined,
+  signal: AbortSignal,
+): Omit<EvaluateOptions, "of"> {
+  const kept = { prompts, shard, ...(folder && { folder }) }
+  return { data: evalData(evalSources(data)), seed, maxTokens, format, parallel, signal, onNote: note, ...kept }
+}
+
+/** Goes through a run and tells of it on stderr. */
+async function follow(
+  { lm, name }: LoadedModel,
+  asked: readonly Wanted[],
+  options: EvaluateOptions,
+  { out, json }: EvalFlags,
+): Promise<ReadRun> {
+  const line = new Line()
+  const lines: ResultLine[] = []
+  const steps = evaluate(lm, asked, options)
+  try {
+    for (let step = await steps.next(); ; step = await steps.next()) {
+      if (step.done) return { name, run: step.value, lines, prompts: [], notes: [] }
+      const { done, of, secondsLeft } = step.value
+      lines.push(step.value.line)
+      line.show(statusOf(step.value))
+      if (!process.stderr.isTTY && !json && isTenth(done, of)) note(statusOf({ ...step.value, secondsLeft }))
+    }
+  } catch (error) {
+    line.close()
+    if (isAbort(error)) note(out ? `stopped; the same command goes on from there` : "stopped; --out keeps results")
+    throw error
+  } finally {
+    line.close()
+  }
+}
+
+function statusOf({ done, of, secondsLeft, line }: Evaluated): string {
+  const left = secondsLeft === undefined ? "" : `  ${formatDuration(secondsLeft)} left`
+  return `${Math.floor((100 * done) / of)} %  ${done} of ${of}${left}  ${line.task}`
+}
+
+function isTenth(done: number, of: number): boolean {
+  return Math.floor((10 * done) / of) > Math.floor((10 * (done - 1)) / of)
+}

@@ -1,0 +1,272 @@
+import { readFile } from "node:fs/promises"
+import { unzipSync, zipSync } from "fflate"
+import type { Page } from "playwright-core"
+import { beforeAll, describe, expect, test } from "vitest"
+import { type Folder, load, memoryFolder, memoryStore, merge } from "../../src/index.ts"
+import { adapterFiles } from "../../src/model/peft.ts"
+import { testDeviceKind } from "../helpers/device.ts"
+import { overflow, violations } from "./axe.ts"
+import { answers, eventually, greedy, ready, say, usePage, type Visit } from "./chromium.ts"
+import { stored } from "./stored.ts"
+
+const ASKED = "Tell me a story about Lily."
+const TOKENS = 24
+const CONFIG = "adapter_config.json"
+const WEIGHTS = "adapter_model.safetensors"
+
+const open = usePage()
+let files: Record<string, Uint8Array>
+let expected: { readonly base: string; readonly adapted: string }
+beforeAll(async () => {
+  files = await madeUp(192)
+  const lm = await load(undefined, { device: testDeviceKind(), context: 256 })
+  const base = await greedyText(lm)
+  await lm.loadAdapter(folderOf(files))
+  expected = { base, adapted: await greedyText(lm) }
+  await lm.dispose()
+  expect(expected.adapted).not.toBe(base)
+})
+
+/** An adapter for the storyteller, or another width, with numbers that change what it says. */
+async function madeUp(width: number): Promise<Record<string, Uint8Array>> {
+  const rank = 4
+  const numbers = (count: number, step: number) =>
+    Float32Array.from({ length: count }, (_, i) => 0.1 * Math.sin(step * (i + 1)))
+  const module = { rank, scale: 2, in: width, out: 640, a: numbers(rank * width, 1.7), b: numbers(640 * rank, 2.3) }
+  const paths = [1, 2, 3].map((layer) => `model.layers.${layer}.mlp.up_proj`)
+  const patterns = { rankPattern: new Map(), alphaPattern: new Map() }
+  const kind = { useRslora: false, useDora: false, dropout: 0, taskType: "CAUSAL_LM", baseModel: "storyteller" }
+  const config = { rank, alpha: 8, ...patterns, ...kind, targets: { modules: ["up_proj"] } }
+  const made = await adapterFiles({ config, modules: new Map(paths.map((path) => [path, module])) })
+  return Object.fromEntries(made)
+}
+
+function folderOf(named: Record<string, Uint8Array>): Folder {
+  return memoryFolder("adapter", new Map(Object.entries(named)))
+}
+
+async function greedyText(lm: Awaited<ReturnType<typeof load>>): Promise<string> {
+  const messages = [{ role: "user" as const, content: ASKED }]
+  return (await lm.generate(messages, { temperature: 0, maxTokens: TOKENS }).result()).text
+}
+
+function zipOf(named: Record<string, Uint8Array>, folder = ""): { name: string; mimeType: string; buffer: Buffer } {
+  const inFolder = Object.fromEntries(Object.entries(named).map(([name, bytes]) => [folder + name, bytes]))
+  return { name: "pirate.zip", mimeType: "application/zip", buffer: Buffer.from(zipSync(inFolder)) }
+}
+
+/** A visit to the adapters, with the storyteller loaded. */
+async function arrive(options: Parameters<typeof open>[0] = {}): Promise<Visit> {
+  const arrived = await open(options)
+  const { page } = arrived
+  await ready(page)
+  page.on("dialog", (dialog) => void dialog.accept())
+  await greedy(page, TOKENS)
+  await toAdapters(page)
+  return arrived
+}
+
+async function toAdapters(page: Page): Promise<void> {
+  await page.evaluate(() => {
+    location.hash = "#/adapters"
+  })
+  await page.getByRole("heading", { name: "Bring one" }).waitFor()
+}
+
+async function bring(page: Page, file: ReturnType<typeof zipOf>): Promise<void> {
+  await page.getByLabel("An adapter's zip or files").setInputFiles(file)
+}
+
+async function bringPirate(page: Page): Promise<void> {
+  await bring(page, zipOf(files, "pirate/"))
+  await page.getByRole("heading", { name: "pirate", exact: true }).waitFor()
+}
+
+/** The text of the last answer, as the model wrote it. */
+async function lastAnswer(page: Page): Promise<string> {
+  await answers(page)
+  const [latest] = (await stored(page)).sort((a, b) => b.updated - a.updated)
+  return latest!.turns.at(-1)!.text
+}
+
+/** Presses a button that gives a file, and reads that. */
+async function download(page: Page, button: string): Promise<{ name: string; files: Record<string, Uint8Array> }> {
+  const downloading = page.waitForEvent("download")
+  await page.getByRole("button", { name: button }).click()
+  const got = await downloading
+  return { name: got.suggestedFilename(), files: unzipSync(await readFile(await got.path())) }
+}
+
+describe("an adapter that was brought", () => {
+  test("is chosen for each conversation, answers as in Node, and leaves the base as it was", async () => {
+    const { page, errors } = await arrive()
+    await bringPirate(page)
+    await page.getByLabel("Name").fill("Captain")
+    await page.keyboard.press("Enter")
+    await page.getByRole("heading", { name: "Captain", exact: true }).waitFor()
+    await page.getByRole("button", { name: "Chat with it" }).click()
+    await say(page, ASKED)
+    expect(await lastAnswer(page)).toBe(expected.adapted)
+    await page.getByText("with Captain").first().waitFor()
+
+    await page.getByRole("link", { name: "New conversation" }).click()
+    await say(page, ASKED)
+    expect(await lastAnswer(page)).toBe(expected.base)
+    await page.goBack() // to the first conversation
+    await page.getByText("with Captain").first().waitFor()
+    await page.getByRole("button", { name: "Answer anew", exact: true }).click()
+    expect(await lastAnswer(page)).toBe(expected.adapted)
+
+    await page.reload()
+    await ready(page)
+    await page.getByRole("button", { name: "System text and sampling" }).click()
+    const choice = page.getByRole("combobox", { name: /^Adapter/ })
+    expect(await choice.locator("option:checked").innerText()).toBe("Captain")
+    await choice.selectOption({ label: "None: the model as it is" })
+    await page.keyboard.press("Escape")
+    await page.getByRole("button", { name: "Answer anew", exact: true }).click()
+    expect(await lastAnswer(page)).toBe(expected.base)
+    expect(errors).toEqual([])
+  })
+
+  test("answers beside the base, and stops", async () => {
+    const { page, errors } = await arrive()
+    await bringPirate(page)
+    await page.getByLabel("Prompt").fill(ASKED)
+    await page.getByRole("button", { name: "Answer twice" }).click()
+    await page.getByRole("button", { name: "Answer twice" }).waitFor()
+    const side = (name: string) => page.getByRole("article", { name }).locator(".markdown")
+    expect(await side("storyteller alone").innerText()).toBe(expected.base.trim())
+    expect(await side("With pirate").innerText()).toBe(expected.adapted.trim())
+    await page.getByRole("button", { name: "Answer twice" }).click()
+    await page.getByRole("button", { name: "Stop" }).click()
+    await page.getByRole("button", { name: "Answer twice" }).waitFor()
+    expect(await page.getByRole("alert").count()).toBe(0)
+    expect(errors).toEqual([])
+  })
+
+  test("is refused in words when it was deleted, and the conversation goes on without it", async () => {
+    const { page, errors } = await arrive()
+    await bringPirate(page)
+    await page.getByRole("button", { name: "Chat with it" }).click()
+    await say(page, ASKED)
+    expect(await lastAnswer(page)).toBe(expected.adapted)
+    const conversation = page.url()
+    await toAdapters(page)
+    await page.getByRole("link", { name: "pirate" }).click()
+    await page.getByRole("button", { name: "Delete", exact: true }).click()
+    await page.getByText("None yet.").waitFor()
+    expect(await keptFiles(page)).toEqual([])
+    await page.goto(conversation)
+    await page.getByText("not on this device any more").waitFor()
+    await page.getByRole("button", { name: "Answer anew", exact: true }).click()
+    await page.getByText("“pirate” is gone.").waitFor()
+    await page.getByRole("button", { name: "Go on without it" }).click()
+    await page.getByRole("button", { name: "Answer anew", exact: true }).click()
+    await eventually(async () => (await stored(page))[0]!.turns[1]!.text).toBe(expected.base)
+    expect(errors).toEqual([])
+  })
+
+  test("is downloaded byte for byte, and merged as in Node", async () => {
+    const { page, errors } = await arrive()
+    await bringPirate(page)
+    const alone = await download(page, "Download the adapter")
+    expect(alone.name).toBe("pirate.zip")
+    expect(Object.keys(alone.files)).toEqual([`pirate/${CONFIG}`, `pirate/${WEIGHTS}`])
+    for (const name of [CONFIG, WEIGHTS])
+      expect(Buffer.from(alone.files[`pirate/${name}`]!).equals(files[name]!)).toBe(true)
+
+    const merged = await download(page, "Merge and download")
+    const store = memoryStore()
+    await merge(undefined, [folderOf(files)], store)
+    const name = "storyteller pirate"
+    expect(merged.name).toBe(`${name}.zip`)
+    expect(Object.keys(merged.files).sort()).toEqual([...store.files.keys()].map((file) => `${name}/${file}`).sort())
+    for (const [file, bytes] of store.files) {
+      expect(Buffer.from(merged.files[`${name}/${file}`]!).equals(bytes), file).toBe(true)
+    }
+    const own = Object.entries(merged.files).map(([path, bytes]) => [path.slice(name.length + 1), bytes] as const)
+    const lm = await load(memoryFolder("merged", new Map(own)), { device: testDeviceKind(), context: 256 })
+    expect(await greedyText(lm)).toBe(expected.adapted)
+    await lm.dispose()
+    await page.getByRole("button", { name: "Clear it" }).click()
+    await page.getByText("goes to your downloads").waitFor({ state: "detached" })
+    expect(errors).toEqual([])
+  })
+})
+
+describe("what is no adapter for the model", () => {
+  test("is refused in words, and nothing of it is kept", async () => {
+    const { page, errors } = await arrive()
+    const whole = zipOf(files)
+    const text = (content: string) => new TextEncoder().encode(content)
+    const config = JSON.parse(new TextDecoder().decode(files[CONFIG]))
+    const cut = { ...whole, buffer: whole.buffer.subarray(0, 9000) }
+    const damaged = { ...whole, buffer: Buffer.from(whole.buffer) }
+    damaged.buffer[9000]! ^= 1
+    const cases: readonly (readonly [ReturnType<typeof zipOf>, RegExp])[] = [
+      [cut, /zip: end is missing/],
+      [damaged, /adapter_model\.safetensors is damaged/],
+      [zipOf({ "model.safetensors": text("x") }), /adapter_config\.json: is missing/],
+      [zipOf({ ...files, [CONFIG]: text("{ not JSON") }), /adapter_config\.json: text is malformed/],
+      [zipOf({ ...files, [WEIGHTS]: files[WEIGHTS]!.subarray(0, 5000) }), /adapter_model\.safetensors: .* expected/],
+      [zipOf({ ...files, [CONFIG]: text(JSON.stringify({ ...config, peft_type: "IA3" })) }), /peft_type is "?IA3/],
+      [zipOf(await madeUp(256)), /up_proj.* expected/],
+    ]
+    for (const [file, words] of cases) {
+      await bring(page, file)
+      await page.getByRole("alert").getByText(words).waitFor()
+      await page.getByRole("button", { name: "Close", exact: true }).click()
+    }
+    await page.getByText("None yet.").waitFor()
+    expect(await keptFiles(page)).toEqual([])
+    await bringPirate(page) // the model takes the next all the same
+    expect(errors).toEqual([])
+  })
+
+  test("nor is one kept for which there is no room", async () => {
+    const { page, context } = await arrive()
+    const session = await context.newCDPSession(page)
+    const { origin } = new URL(page.url())
+    await session.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 1000 })
+    await bring(page, zipOf(files))
+    await page.getByRole("alert").getByText("There is not enough room on this device").waitFor()
+    await session.send("Storage.overrideQuotaForOrigin", { origin })
+    expect(await keptFiles(page)).toEqual([])
+  })
+})
+
+describe("the pages of adapters", () => {
+  for (const { colorScheme, width } of [
+    { colorScheme: "light", width: 1280 },
+    { colorScheme: "dark", width: 390 },
+  ] as const) {
+    test(`have no serious barrier, ${colorScheme}, ${width} pixels wide`, async () => {
+      const { page } = await arrive({ colorScheme, viewport: { width, height: 800 }, bypassCSP: true })
+      await bring(page, zipOf({ [CONFIG]: files[CONFIG]! }))
+      await page.getByRole("alert").waitFor()
+      expect(await violations(page), "list").toEqual([])
+      await bringPirate(page)
+      await page.getByLabel("Prompt").fill(ASKED)
+      await page.getByRole("button", { name: "Answer twice" }).click()
+      await page.getByRole("article", { name: "With pirate" }).waitFor()
+      expect(await violations(page), "adapter").toEqual([])
+      expect(await overflow(page)).toBeLessThanOrEqual(0)
+      await page.getByRole("link", { name: "All adapters" }).click()
+      await page.getByRole("link", { name: "pirate" }).waitFor()
+      expect(await violations(page), "list with one").toEqual([])
+      expect(await overflow(page)).toBeLessThanOrEqual(0)
+    })
+  }
+})
+
+/** Folders of adapters in the origin's private file system. */
+function keptFiles(page: Page): Promise<string[]> {
+  return page.evaluate(async () => {
+    const root = await navigator.storage.getDirectory()
+    const folder = await (await root.getDirectoryHandle("gemlet")).getDirectoryHandle("adapters")
+    const names: string[] = []
+    for await (const name of folder.keys()) names.push(name)
+    return names
+  })
+}
