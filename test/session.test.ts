@@ -247,6 +247,7 @@ describe("load", () => {
     expect(error).toBeInstanceOf(GpuError)
     expect((error as GpuError).kind).toBe("lost")
     expect(() => lm.generate([2])).toThrow(/device lost/)
+    expect(await lm.lost).toBe(error)
     await lm.dispose()
   })
 

@@ -11,6 +11,7 @@
 // links lib/weight_*.wgsl
 const LANES = 64u;
 const ENDS = 4u;
+const TURNS = 2u;
 const SIXTEENTHS = 16.0;
 const LEAST = 1.0e-30; // ranges below it are nothing
 struct Params { C4: u32, weight_row: u32, into_row: u32, rows: u32 }
@@ -66,10 +67,11 @@ fn best_of(w: Block, m: Block, low: f32, high: f32) -> Grid {
     let from_low = low + range * (0.04 * f32(i % ENDS) - 0.02);
     let to_high = high - range * (0.04 * f32(i / ENDS) - 0.02);
     let scale = (to_high - from_low) / 15.0;
-    let first = fit(w, m, sum_m, sum_w, Grid(scale, -from_low / scale, 0.0));
-    if (first.explained > best.explained) { best = first; }
-    let second = fit(w, m, sum_m, sum_w, first);
-    if (second.explained > best.explained) { best = second; }
+    var grid = Grid(scale, -from_low / scale, 0.0);
+    for (var turn = 0u; turn < TURNS; turn++) {
+      grid = fit(w, m, sum_m, sum_w, grid);
+      if (grid.explained > best.explained) { best = grid; }
+    }
   }
   return best;
 }

@@ -49,7 +49,7 @@ async function filesBelow(folder: string, accepts: (name: string) => boolean): P
 }
 
 /** A file that is open only while it is read. */
-async function closedSource(path: string): Promise<Source> {
+export async function closedSource(path: string): Promise<Source> {
   const use = async <T>(act: (source: Source) => T | Promise<T>): Promise<T> => {
     const file = await fileSource(path)
     try {

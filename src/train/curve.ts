@@ -1,5 +1,5 @@
-import { type ScaleLinear, scaleLinear } from "d3-scale"
 import { line } from "d3-shape"
+import { formatTick, linearScale, niceScale, type Scale, ticksOf } from "./scale.ts"
 
 export interface LossPoint {
   readonly step: number
@@ -28,8 +28,6 @@ interface Drawn extends LossSeries {
   /** What is drawn bold. */
   readonly bold: readonly LossPoint[]
 }
-
-type Scale = ScaleLinear<number, number>
 
 const WIDTH = 900
 const HEIGHT = 540
@@ -77,7 +75,7 @@ export function lossCurveSvg({ title, training = [], heldOut = [], others = [] }
   const steps = all.map(({ step }) => step)
   const x = scaleOf(beginningAtZero(steps), LEFT, WIDTH - RIGHT)
   const losses = all.map(({ loss }) => loss)
-  const y = scaleOf(losses, HEIGHT - BOTTOM, bottom + 22).nice(12)
+  const y = niceScale(scaleOf(losses, HEIGHT - BOTTOM, bottom + 22), 12)
   const name = escapeText(title)
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img" aria-label="${name}">`,
@@ -113,7 +111,7 @@ function scaleOf(values: readonly number[], from: number, to: number): Scale {
   }
   if (values.length === 0) [least, most] = [0, 1]
   const room = most > least ? 0 : Math.max(1e-3, Math.abs(most) * 0.1)
-  return scaleLinear([least - room, most + room], [from, to])
+  return linearScale([least - room, most + room], [from, to])
 }
 
 /** Names with their colours and the bold lines' last values, in as many lines as they need. */
@@ -139,11 +137,11 @@ function legend(drawn: readonly Drawn[]): { marks: string[]; bottom: number } {
 }
 
 function axes(x: Scale, y: Scale): string[] {
-  const [left, right] = x.range() as [number, number]
-  const [bottom] = y.range() as [number]
-  const rows = y.ticks(6).map((value) => ({ at: round(y(value)), text: y.tickFormat(6)(value) }))
-  const steps = x.ticks(8).filter(Number.isInteger)
-  const columns = steps.map((value) => ({ at: round(x(value)), text: value.toLocaleString("en") }))
+  const [left, right] = x.range
+  const [bottom, top] = y.range
+  const rows = ticksOf(y, 6).map((value) => ({ at: round(y.at(value)), text: formatTick(y, 6, value) }))
+  const steps = ticksOf(x, 8).filter(Number.isInteger)
+  const columns = steps.map((value) => ({ at: round(x.at(value)), text: value.toLocaleString("en") }))
   return [
     '<g class="grid">',
     ...rows.map(({ at }) => `<line x1="${left}" x2="${right}" y1="${at}" y2="${at}"/>`),
@@ -155,7 +153,7 @@ function axes(x: Scale, y: Scale): string[] {
       ({ at, text }) => `<text class="tick" x="${at}" y="${bottom + 20}" text-anchor="middle">${text}</text>`,
     ),
     `<text x="${(left + right) / 2}" y="${HEIGHT - 16}" text-anchor="middle">step</text>`,
-    `<text transform="translate(22 ${round((bottom + y.range()[1]!) / 2)}) rotate(-90)" text-anchor="middle">loss, nats per token</text>`,
+    `<text transform="translate(22 ${round((bottom + top) / 2)}) rotate(-90)" text-anchor="middle">loss, nats per token</text>`,
   ]
 }
 
@@ -166,13 +164,13 @@ function thinPath({ points, color }: Drawn, x: Scale, y: Scale, opacity: number)
 function boldMarks({ bold, color, dense }: Drawn, x: Scale, y: Scale): string[] {
   const shown = path(dense ? thinned(bold, x) : bold, x, y, `stroke="${color}" stroke-width="2.25"`)
   const marked = dense && bold.length > 1 ? [] : bold
-  return [shown, ...marked.map(({ step, loss }) => mark(round(x(step)), round(y(loss)), color))]
+  return [shown, ...marked.map(({ step, loss }) => mark(round(x.at(step)), round(y.at(loss)), color))]
 }
 
 function path(points: readonly LossPoint[], x: Scale, y: Scale, style: string): string {
   const draw = line<LossPoint>(
-    ({ step }) => x(step),
-    ({ loss }) => y(loss),
+    ({ step }) => x.at(step),
+    ({ loss }) => y.at(loss),
   ).digits(1)
   return `<path d="${draw(points)}" ${style}/>`
 }
@@ -200,7 +198,7 @@ function smoothed(points: readonly LossPoint[]): LossPoint[] {
 function thinned(points: readonly LossPoint[], x: Scale): LossPoint[] {
   return points.filter(({ step }, i) => {
     const before = points[i - 1]
-    return !before || i === points.length - 1 || Math.floor(x(before.step)) !== Math.floor(x(step))
+    return !before || i === points.length - 1 || Math.floor(x.at(before.step)) !== Math.floor(x.at(step))
   })
 }
 
@@ -208,7 +206,7 @@ function thinned(points: readonly LossPoint[], x: Scale): LossPoint[] {
 function extremes(points: readonly LossPoint[], x: Scale): LossPoint[] {
   const columns = new Map<number, LossPoint[]>()
   for (const point of points) {
-    const column = Math.floor(x(point.step))
+    const column = Math.floor(x.at(point.step))
     const [low = point, high = point] = columns.get(column) ?? []
     columns.set(column, [point.loss < low.loss ? point : low, point.loss > high.loss ? point : high])
   }

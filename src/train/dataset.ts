@@ -75,7 +75,7 @@ export async function openDataset(
 }
 
 /** The source that a name's ending promises: gzip unpacked. */
-async function unpacked({ name, source }: NamedSource): Promise<Source> {
+export async function unpacked({ name, source }: NamedSource): Promise<Source> {
   if (!isDataFile(name)) {
     const is = show(/(\.[^./\\]*)?$/.exec(name)![0])
     throw new RangeError(`${name}: ending is ${is}, expected .jsonl, .txt or .md, perhaps with .gz`)

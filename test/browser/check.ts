@@ -1,11 +1,13 @@
 // Runs the built package in headless Chromium, from its browser entry, and holds it to the goldens.
 //   npm run test:browser        (CHROMIUM names the program, /usr/bin/chromium without it)
 import { spawn } from "node:child_process"
+import { readFileSync } from "node:fs"
 import { mkdtemp, readFile, rm } from "node:fs/promises"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { tmpdir } from "node:os"
 import { extname, join, normalize } from "node:path"
 import { fileURLToPath } from "node:url"
+import ts from "typescript"
 import { golden } from "../helpers/golden.ts"
 import { listen, sendFile } from "../helpers/static_server.ts"
 
@@ -22,6 +24,8 @@ interface Results {
   models: Record<string, { logits: number[]; tokens: number[]; text: string; bytesLeft: number }>
   training: Training
   prefixes: Prefixes
+  /** Hashes of evaluation tasks' first instances, by task. */
+  instances: Record<string, string>
   worker: WorkerResults
 }
 
@@ -92,9 +96,15 @@ async function serveResolved(pathname: string, response: ServerResponse): Promis
   response.writeHead(200, headers).end(text.replace(/(\bfrom\s*|\bimport\s*\(?\s*)["']([^"'.][^"']*)["']/g, resolve))
 }
 
-/** Files of the repository, by ranges where asked. */
+/** Files of the repository, by ranges where asked; those in TypeScript without their types. */
 async function serveFile(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const { pathname } = new URL(request.url!, "http://host")
+  if (pathname.startsWith("/test/eval/")) {
+    const source = await readFile(join(root, normalize(pathname)), "utf8")
+    const { outputText } = ts.transpileModule(source, { compilerOptions: { target: ts.ScriptTarget.ES2023 } })
+    response.writeHead(200, { "content-type": "text/javascript" }).end(outputText)
+    return
+  }
   if (pathname.startsWith(RESOLVED) && /\/(dist|node_modules)\//.test(pathname) && !pathname.includes("/weights/")) {
     return serveResolved(pathname, response)
   }
@@ -106,8 +116,15 @@ async function serveFile(request: IncomingMessage, response: ServerResponse): Pr
   await sendFile(request, response, { root, path, headers })
 }
 
-function compare({ error, models, training, prefixes, worker }: Results): string[] {
-  const page = error ? [error] : [...compareModels(models), ...compareTraining(training), ...comparePrefixes(prefixes)]
+function compare({ error, models, training, prefixes, instances, worker }: Results): string[] {
+  const page = error
+    ? [error]
+    : [
+        ...compareModels(models),
+        ...compareTraining(training),
+        ...comparePrefixes(prefixes),
+        ...compareInstances(instances),
+      ]
   return [...page, ...(worker.error ? [`worker: ${worker.error}`] : compareWorker(worker, models, training))]
 }
 
@@ -156,6 +173,17 @@ function compareWorker(worker: WorkerResults, models: Results["models"], trainin
   expect(`a call of a worker that is ended gives ${death}, expected an error`, death === "terminated")
   expect(`a shared engine scores ${shared} tokens, expected 5`, shared === 5)
   return failures
+}
+
+/** To those that Node made: test/eval/instances.test.ts. */
+function compareInstances(instances: Results["instances"]): string[] {
+  const expected: Results["instances"] = JSON.parse(
+    readFileSync(join(root, "test/fixtures/eval/instances.json"), "utf8"),
+  )
+  process.stdout.write(`instances: of ${Object.keys(instances).length} tasks\n`)
+  return Object.keys(expected)
+    .filter((task) => instances[task] !== expected[task])
+    .map((task) => `instances of ${task} have hash ${instances[task]}, expected ${expected[task]}`)
 }
 
 function comparePrefixes({ answers, reasons }: Prefixes): string[] {

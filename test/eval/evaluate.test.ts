@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest"
-import { type EvaluateOptions, evaluate } from "../../src/eval/evaluate.ts"
+import { type EvaluateOptions, evaluate, type Wanted } from "../../src/eval/evaluate.ts"
 import { type EvalFolder, memoryEvalFolder } from "../../src/eval/folder.ts"
 import { mergeRuns } from "../../src/eval/merge.ts"
 import type { ResultLine } from "../../src/eval/results.ts"
@@ -7,7 +7,7 @@ import { readRun } from "../../src/eval/run_folder.ts"
 import type { EvalModel } from "../../src/eval/task.ts"
 import { OPTIONS, shout, shoutingModel } from "./fakes.ts"
 
-const WANTED = [{ task: shout }]
+const WANTED: readonly Wanted[] = [{ task: shout }]
 
 async function run(options: Partial<EvaluateOptions> = {}, model: EvalModel = shoutingModel(), wanted = WANTED) {
   const lines: ResultLine[] = []

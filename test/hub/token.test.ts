@@ -1,4 +1,4 @@
-import { expect, test, vi } from "vitest"
+import { afterEach, expect, test, vi } from "vitest"
 import { nodePlatform } from "../../src/platform/node.ts"
 import type { OpenOptions, Platform } from "../../src/platform/platform.ts"
 import { webPlatform } from "../../src/platform/web.ts"
@@ -8,6 +8,9 @@ const TOKEN = "hf_secret"
 const REFUSAL = "token: has spaces or signs that no token has, expected one as the Hub gives it (hf_...)"
 
 useHub()
+afterEach(() => {
+  vi.unstubAllGlobals()
+})
 
 /** The Hub that a platform asks is the one on this machine. */
 function redirect(): void {
@@ -33,16 +36,12 @@ test.each([
   hub.access = { status: 401, code: "GatedRepo" }
   hub.token = TOKEN
   if (inEnvironment) vi.stubEnv("HF_TOKEN", "hf_another") // what is given goes before it
-  try {
-    await expect(read(platform, { headersOnly: true })).rejects.toMatchObject({ code: "access" })
-    hub.log.length = 0
-    const bytes = Buffer.from(await read(platform, { headersOnly: true, token: TOKEN }))
-    expect(bytes.equals(hub.files.get(MODEL)!.subarray(100_000, 100_010))).toBe(true)
-    const shown = new Set(hub.log.map(({ server, token }) => `${server}: ${token}`))
-    expect([...shown].sort()).toEqual(["cdn: undefined", `hub: Bearer ${TOKEN}`])
-  } finally {
-    vi.unstubAllGlobals()
-  }
+  await expect(read(platform, { headersOnly: true })).rejects.toMatchObject({ code: "access" })
+  hub.log.length = 0
+  const bytes = Buffer.from(await read(platform, { headersOnly: true, token: TOKEN }))
+  expect(bytes.equals(hub.files.get(MODEL)!.subarray(100_000, 100_010))).toBe(true)
+  const shown = new Set(hub.log.map(({ server, token }) => `${server}: ${token}`))
+  expect([...shown].sort()).toEqual(["cdn: undefined", `hub: Bearer ${TOKEN}`])
 })
 
 test("Node downloads a gated model with the token that is given", async () => {

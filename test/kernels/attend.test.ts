@@ -13,7 +13,13 @@ interface Sequence {
   readonly v: Float32Array<ArrayBuffer>
 }
 
-describe.each(SUBGROUPS)("attend and cache_write, subgroups $subgroups", (options) => {
+/** The last takes several tokens four queries at a time too. */
+const VARIANTS = [
+  ...SUBGROUPS.map((options) => ({ name: `subgroups ${options.subgroups}`, options })),
+  { name: "subgroups for few", options: { tuning: { split: 1, attention: "subgroup" } } },
+] as const
+
+describe.each(VARIANTS)("attend and cache_write, $name", ({ options }) => {
   const device = testDevice(options)
 
   /** A sequence of S positions. */
@@ -126,6 +132,8 @@ describe.each(SUBGROUPS)("attend and cache_write, subgroups $subgroups", (option
     { T: 1, position: 3, window: 0 },
     { T: 1, position: 255, window: 0 },
     { T: 1, position: 256, window: 300 },
+    { T: 2, position: 1100, window: 1024 },
+    { T: 1, position: 1023, window: 1024 },
   ])("sums over 1500 keys, T $T at $position, window $window", async ({ T, position, window }) => {
     const attention = { H: 4, G: 1, D: 256, window, scale: 1 / 16, softcap: 0 }
     const S = 1500

@@ -8,7 +8,7 @@ import { Tape } from "../../src/kernels/tape.ts"
 import type { Tensor } from "../../src/kernels/tensor.ts"
 import { expectClose } from "../helpers/compare.ts"
 import { readAll } from "../helpers/gradients.ts"
-import { compute, free, tensor, testDevice, uniform } from "../helpers/kernels.ts"
+import { compute, free, SUBGROUPS, tensor, testDevice, uniform } from "../helpers/kernels.ts"
 import * as reference from "../reference/attend.ts"
 import * as inputs from "../reference/attention_inputs.ts"
 
@@ -27,8 +27,8 @@ interface Case {
 const cursorOf = (positions: readonly (number | null)[]) =>
   Uint32Array.from([...positions, 3, 4].flatMap((position) => [position ?? NO_POSITION, 77]))
 
-describe("attend, of several sequences", () => {
-  const device = testDevice()
+describe.each(SUBGROUPS)("attend, of several sequences, subgroups $subgroups", (options) => {
+  const device = testDevice(options)
 
   /** What a token at a position sees: keys and values `[keys, G, D]`, and the same in slots, of which the others are NaN. */
   function cached(position: number | null, seed: number, { G, D, window, capacity }: Case) {
@@ -64,15 +64,15 @@ describe("attend, of several sequences", () => {
     const k = tensor(device(), slots, joined(caches.map(({ k }) => k.slots)))
     const v = tensor(device(), slots, joined(caches.map(({ v }) => v.slots)))
     const [queries, cursor] = [tensor(device(), [B, H, D], q), tensor(device(), [B + 2, 2], cursorOf(positions))]
-    const options = { window, scale: D ** -0.5, softcap }
-    const y = await compute(device(), (run) => attend(run, queries, { k, v }, cursor, options))
+    const scores = { window, scale: D ** -0.5, softcap }
+    const y = await compute(device(), (run) => attend(run, queries, { k, v }, cursor, scores))
     free(device(), k, v, queries, cursor)
     for (const [b, { keys, k, v }] of caches.entries()) {
       const position = positions[b]!
       if (position === null) continue
       const row = y.slice(b * H * D, (b + 1) * H * D)
       const query = q.slice(b * H * D, (b + 1) * H * D)
-      const expected = reference.attend(query, k.seen, v.seen, { H, G, D, ...options, position: keys - 1 })
+      const expected = reference.attend(query, k.seen, v.seen, { H, G, D, ...scores, position: keys - 1 })
       expectClose(row, expected, { absolute: 5e-7 + softcap * 1e-7 }, { what: `attend row ${b} of ${B}` })
       const alone = [
         tensor(device(), [1, H, D], query),
@@ -81,7 +81,7 @@ describe("attend, of several sequences", () => {
         tensor(device(), [2], Uint32Array.of(position, 0)),
       ] as const
       expect(
-        await compute(device(), (run) => attend(run, alone[0], { k: alone[1], v: alone[2] }, alone[3], options)),
+        await compute(device(), (run) => attend(run, alone[0], { k: alone[1], v: alone[2] }, alone[3], scores)),
       ).toEqual(row)
       free(device(), ...alone)
     }

@@ -204,6 +204,25 @@ describe("Device", () => {
       expect(() => device.tensor("weights", [4])).toThrow(GpuError)
     })
 
+    test("lost tells of a device that is lost and of none that is disposed, also of an account beside it", async () => {
+      const device = await openDevice()
+      const beside = device.beside()
+      const [first, second] = [device, beside].map(({ lost }) => lost)
+      const disposed = await openDevice()
+      let told = false
+      void disposed.lost.then(() => {
+        told = true
+      })
+      disposed.dispose()
+      device.gpu.destroy()
+      expect(await first).toMatchObject({ name: "GpuError", kind: "lost" })
+      expect(await second).toMatchObject({ kind: "lost" })
+      expect(() => device.check()).toThrow(await first)
+      await disposed.gpu.lost
+      await new Promise((resolve) => setTimeout(resolve, 0))
+      expect(told).toBe(false)
+    })
+
     test("a device lost while a result is awaited fails that read", async () => {
       const device = await openDevice()
       const x = device.tensor("weights", [4])

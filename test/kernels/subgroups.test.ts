@@ -22,7 +22,7 @@ describe("kernels with subgroups", () => {
       const result = JSON.parse(stdout)
       if (/llvmpipe/.test(result.description)) expect(result).toMatchObject({ subgroups: true, size: lanes })
       for (const [what, error] of Object.entries(result.linears)) expect(error, what).toBeLessThan(1e-5)
-      expect(result.attend).toBeLessThan(5e-6)
+      for (const [what, error] of Object.entries(result.attends)) expect(error, what).toBeLessThan(5e-6)
     } finally {
       await rm(cache, { recursive: true, force: true })
     }

@@ -24,7 +24,9 @@ function scoreMaps(task: TaskScores, names: readonly string[]): Chart[] {
     if (byPlace.length === 0) return []
     const title = names.length > 1 ? `${name}: ${metric}, ${names[i]}` : `${name}: ${metric}`
     const cells = byPlace.map(scoreCell)
-    return [heatmap({ ...grid(task), name: `${name}-map-${i + 1}`, title, cells, color, ends: [least, most], write: short })]
+    return [
+      heatmap({ ...grid(task), name: `${name}-map-${i + 1}`, title, cells, color, ends: [least, most], write: short }),
+    ]
   })
 }
 
@@ -39,7 +41,7 @@ function differenceMap(task: TaskScores, names: readonly string[], { run, byPlac
   return heatmap({
     ...grid(task),
     name: `${name}-difference-${run}`,
-    title: `${name}: ${names[run]} less ${names[0]}`,
+    title: `${name}: ${names[run]} − ${names[0]}`,
     cells,
     color: differenceColors(largest, better),
     ends: [-largest, largest],
@@ -56,7 +58,9 @@ function scoreCell({ length, depth, estimate, troubles }: PlaceScores): HeatCell
   const place = placeText(length, depth)
   const failed = troubles > 0 ? `${instancesText(troubles)} could not be run` : ""
   if (!estimate) return { ...at, text: "×", words: `${place}: ${failed}` }
-  const words = [`${place}: ${estimateText(estimate)}`, instancesText(estimate.count), failed].filter(Boolean).join(", ")
+  const words = [`${place}: ${estimateText(estimate)}`, instancesText(estimate.count), failed]
+    .filter(Boolean)
+    .join(", ")
   return { ...at, value: estimate.mean, text: short(estimate.mean), words }
 }
 

@@ -18,17 +18,7 @@ const VIRIDIS = [
 ]
 
 /** ColorBrewer's RdBu, the ends and the middle lightness even; safe for the colour-blind (Harrower and Brewer, 2003). */
-const RED_BLUE = [
-  "#b2182b",
-  "#d6604d",
-  "#f4a582",
-  "#fddbc7",
-  "#f7f7f7",
-  "#d1e5f0",
-  "#92c5de",
-  "#4393c3",
-  "#2166ac",
-]
+const RED_BLUE = ["#b2182b", "#d6604d", "#f4a582", "#fddbc7", "#f7f7f7", "#d1e5f0", "#92c5de", "#4393c3", "#2166ac"]
 
 /** Colours of runs: told apart by the colour-blind (Wong, 2011, doi:10.1038/nmeth.1618), the yellow ones last. */
 export const SERIES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"]

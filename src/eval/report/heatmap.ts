@@ -31,6 +31,11 @@ export interface Heatmap {
 const LEFT = 62
 const TOP = 46
 const CELL_HEIGHT = 28
+const NARROWEST = 46
+const WIDEST = 62
+/** What the cells take together, where they are neither too narrow nor too wide for it. */
+const MAP_WIDTH = 414
+const LEAST_WIDTH = 340
 const RIGHT = 18
 const BOTTOM = 96
 const LEGEND_STEPS = 40
@@ -42,8 +47,8 @@ const LEGEND_WIDTH = 160
  */
 export function heatmap(map: Heatmap): Chart {
   const { name, title, lengths, depths } = map
-  const wide = lengths.length > 9 ? 46 : 58
-  const width = Math.max(340, LEFT + lengths.length * wide + RIGHT)
+  const wide = Math.max(NARROWEST, Math.min(WIDEST, Math.floor(MAP_WIDTH / lengths.length)))
+  const width = Math.max(LEAST_WIDTH, LEFT + lengths.length * wide + RIGHT)
   const bottom = TOP + depths.length * CELL_HEIGHT
   const center = px(LEFT + (lengths.length * wide) / 2)
   const marks = [

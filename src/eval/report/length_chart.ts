@@ -45,7 +45,9 @@ export function lengthChart(task: TaskScores, names: readonly string[]): Chart |
       titleMark(title, WIDTH),
       ...entries,
       ...axes(scales),
-      ...lines.map(({ dash, points }) => path(points, scales, `class="baseline" fill="none" stroke-dasharray="${dash}"`)),
+      ...lines.map(({ dash, points }) =>
+        path(points, scales, `class="baseline" fill="none" stroke-dasharray="${dash}"`),
+      ),
       ...series.flatMap((points, i) => runMarks(points, scales, i)),
     ],
   }
@@ -116,7 +118,9 @@ function runMarks(points: readonly Point[], scales: Axes, run: number): string[]
 function bar({ x: at, low, high }: Point, { x, y }: Axes, run: number): string {
   const middle = px(x(at))
   const ends = [low, high].map((value) => `M${middle - 4},${px(y(value))}h8`).join("")
-  return low === high ? "" : `<path d="M${middle},${px(y(low))}V${px(y(high))}${ends}" fill="none" ${seriesMark("bar", run)}/>`
+  return low === high
+    ? ""
+    : `<path d="M${middle},${px(y(low))}V${px(y(high))}${ends}" fill="none" ${seriesMark("bar", run)}/>`
 }
 
 function path(points: readonly { x: number; y: number }[], { x, y }: Axes, attributes: string): string {

@@ -1,7 +1,7 @@
 import { scaleLinear, scaleLog } from "d3-scale"
 import { area, line } from "d3-shape"
-import type { PowerLaw } from "../score/power_law.ts"
 import { middleOf } from "../score/positions.ts"
+import type { PowerLaw } from "../score/power_law.ts"
 import type { PositionScores, RunScores, TaskScores } from "./aggregate.ts"
 import { type Axes, axes, type Chart, legend, point, seriesMark, titleMark } from "./chart.ts"
 import { countText, estimateText, lengthText, short } from "./format.ts"
@@ -27,7 +27,12 @@ export function positionChart(task: TaskScores, names: readonly string[]): Chart
     title,
     width: WIDTH,
     height: scales.y.range()[0]! + 56,
-    marks: [titleMark(title, WIDTH), ...marks, ...axes(scales), ...task.runs.flatMap((run, i) => runMarks(run, scales, i))],
+    marks: [
+      titleMark(title, WIDTH),
+      ...marks,
+      ...axes(scales),
+      ...task.runs.flatMap((run, i) => runMarks(run, scales, i)),
+    ],
   }
 }
 
@@ -49,7 +54,9 @@ function scalesOf({ runs }: TaskScores, top: number): Axes {
   const x = scaleLog([Math.max(0.5, first), last], [LEFT + 12, WIDTH - RIGHT - 12]).base(2)
   const losses = all.flatMap(({ estimate }) => [estimate.mean, ...(estimate.interval ?? [])])
   const y = scaleLinear(widened(losses), [top + PLOT_HEIGHT, top]).nice(6)
-  const powers = Array.from({ length: 31 }, (_, i) => 2 ** i).filter((value) => value >= x.domain()[0]! && value <= last)
+  const powers = Array.from({ length: 31 }, (_, i) => 2 ** i).filter(
+    (value) => value >= x.domain()[0]! && value <= last,
+  )
   return {
     x,
     y,

@@ -2,8 +2,7 @@
  * What a report does in a browser: tables that sort, cells that open the instances behind them. Texts of models and prompts only ever
  * become text nodes. Plain JavaScript, as it stands in the page.
  */
-export const SCRIPT = String.raw`
-"use strict"
+export const SCRIPT = `
 const data = JSON.parse(document.getElementById("instances").textContent)
 const dialog = document.querySelector("dialog")
 const list = dialog.querySelector(".list")
@@ -30,13 +29,14 @@ function button(text, act) {
 
 /** A text with what was looked for marked in it. */
 function marked(text, refs) {
-  const wanted = refs.filter((ref) => ref.length > 1)
+  const wanted = refs.filter((ref) => ref.length > 1).map((ref) => ({ ref, place: text.indexOf(ref) }))
   const found = document.createDocumentFragment()
   let at = 0
   for (let count = 0; count < 1000; count++) {
-    const next = wanted.map((ref) => [text.indexOf(ref, at), ref]).filter(([place]) => place >= 0)
+    for (const each of wanted) if (each.place >= 0 && each.place < at) each.place = text.indexOf(each.ref, at)
+    const next = wanted.filter(({ place }) => place >= 0)
     if (next.length === 0) break
-    const [place, ref] = next.reduce((a, b) => (b[0] < a[0] || (b[0] === a[0] && b[1].length > a[1].length) ? b : a))
+    const { place, ref } = next.reduce((a, b) => (b.place - a.place || a.ref.length - b.ref.length) < 0 ? b : a)
     found.append(text.slice(at, place), element("mark", "", ref))
     at = place + ref.length
   }
@@ -49,7 +49,7 @@ function promptView(index, refs) {
   const box = element("pre", "text")
   let end = 0
   const gap = (to) => {
-    if (to > end) box.append(element("span", "gap", number(to - end) + " characters"))
+    if (to > end) box.append(element("span", "gap", number(to - end) + " characters not shown"))
   }
   prompt.shown.forEach(([from, to], i) => {
     gap(from)

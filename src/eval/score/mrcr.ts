@@ -10,7 +10,11 @@ export const MARK_LENGTH = 12
  *
  * @param target the mark and the text
  */
-export function mrcrScore(answer: string, target: string, mark = target.slice(0, MARK_LENGTH)): { lenient: number; strict: number } {
+export function mrcrScore(
+  answer: string,
+  target: string,
+  mark = target.slice(0, MARK_LENGTH),
+): { lenient: number; strict: number } {
   const text = answer.trim()
   const at = text.lastIndexOf(mark)
   if (mark === "" || at < 0) return { lenient: 0, strict: 0 }

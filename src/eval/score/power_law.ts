@@ -36,7 +36,11 @@ export function fitPowerLaw(buckets: readonly PositionBucket[]): PowerLaw | unde
 }
 
 /** Least squares for `y = alpha x^beta + gamma` with a given beta. */
-function line(x: readonly number[], y: readonly number[], beta: number): { alpha: number; gamma: number; error: number } {
+function line(
+  x: readonly number[],
+  y: readonly number[],
+  beta: number,
+): { alpha: number; gamma: number; error: number } {
   const powers = x.map((x) => x ** beta)
   const [px, py] = [mean(powers), mean(y)]
   const xx = spread(powers)

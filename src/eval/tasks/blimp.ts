@@ -34,7 +34,13 @@ export const blimp: Task = {
     const tokenizer = tokenizerOf(context)
     const options = await Promise.all(texts.map(async (text) => ({ ids: await tokenizer.encode(text), from: 1 })))
     const paradigm = textField(record, "paradigm", where)
-    return { kind: "choice", options, right, text: texts.join("\n"), meta: { paradigm, field: textField(record, "field", where) } }
+    return {
+      kind: "choice",
+      options,
+      right,
+      text: texts.join("\n"),
+      meta: { paradigm, field: textField(record, "field", where) },
+    }
   },
   score(instance, response) {
     if (instance.kind !== "choice" || response.kind !== "choice") {

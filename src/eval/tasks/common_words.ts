@@ -1,10 +1,9 @@
 import { Random, seedFor } from "../../train/random.ts"
 import { recall } from "../score/contains.ts"
 import type { Task } from "../task.ts"
-import { readBooks } from "../text/books.ts"
 import { shuffled } from "../text/draw.ts"
 import { randomOf } from "../text/prompt.ts"
-import { vocabularyOf } from "../text/vocabulary.ts"
+import { vocabulary } from "../text/vocabulary.ts"
 import { answerBaselines, answerInstance, answerText, drawFrom } from "./answers.ts"
 import { answerTokens, gridPlans } from "./plans.ts"
 
@@ -34,18 +33,20 @@ export const commonWords: Task = {
   plan: async (request) => gridPlans(task, request),
   async make(plan, context) {
     const random = randomOf(plan)
-    const words = shuffled(random, vocabularyOf(await readBooks(context.data)))
-    const [shown, shownOthers, common, others] = split(words, [COMMON, EXAMPLE_OTHERS, COMMON])
+    const words = shuffled(random, await vocabulary(context.data))
+    const shown = words.splice(0, COMMON)
+    const shownOthers = words.splice(0, EXAMPLE_OTHERS)
+    const common = words.splice(0, COMMON)
     const times = (plan.length ?? 0) >= LONG.from ? LONG : SHORT
-    const example = question(numbered(shown!, EXAMPLE_COMMON, shownOthers!, 1, plan.seed))
-    const answer = shown!.map((word, i) => `${i + 1}. ${word}`).join(" ")
+    const example = question(numbered(shown, EXAMPLE_COMMON, shownOthers, 1, plan.seed))
+    const answer = shown.map((word, i) => `${i + 1}. ${word}`).join(" ")
     return await answerInstance(plan, context, {
-      most: others!.length,
+      most: words.length,
       maxTokens: answerTokens(task, context.request),
-      refs: common!,
+      refs: common,
       meta: { words: common, times: times.common, others: times.others },
       build: (size, pad) => {
-        const list = numbered(common!, times.common, others!.slice(0, size), times.others, plan.seed)
+        const list = numbered(common, times.common, words.slice(0, size), times.others, plan.seed)
         const { user, prefix } = question(list + pad)
         return { user: `${example.user}\n${example.prefix} ${answer}\n\n${user}`, prefix }
       },
@@ -59,13 +60,6 @@ export const commonWords: Task = {
     answerBaselines(plan, instance, (random) => drawFrom(random, lastList(instance.text), /[a-z]{4,10}/g, COMMON)),
 }
 
-/** Cuts a list into pieces of the given sizes and what is left. */
-function split(words: readonly string[], sizes: readonly number[]): (readonly string[])[] {
-  let from = 0
-  const pieces = sizes.map((size) => words.slice(from, (from += size)))
-  return [...pieces, words.slice(from)]
-}
-
 function numbered(
   common: readonly string[],
   commonTimes: number,
@@ -74,7 +68,10 @@ function numbered(
   seed: number,
 ): string {
   const repeat = (words: readonly string[], times: number) => words.flatMap((word) => Array<string>(times).fill(word))
-  const all = shuffled(new Random(seedFor(seed, "order")), [...repeat(common, commonTimes), ...repeat(others, otherTimes)])
+  const all = shuffled(new Random(seedFor(seed, "order")), [
+    ...repeat(common, commonTimes),
+    ...repeat(others, otherTimes),
+  ])
   return all.map((word, i) => `${i + 1}. ${word}`).join(" ")
 }
 

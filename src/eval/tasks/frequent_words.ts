@@ -65,8 +65,10 @@ function coded(words: readonly string[], count: number, seed: number): string {
   return shuffled(new Random(seedFor(seed, "order")), text).join(" ")
 }
 
-const TASK = "Read the following coded text and track the frequency of each coded word. Find the three most frequently appeared coded words."
-const QUESTION = "\n\nQuestion: Do not provide any explanation. Please ignore the dots '....'. What are the three most frequently appeared words in the above coded text?"
+const TASK =
+  "Read the following coded text and track the frequency of each coded word. Find the three most frequently appeared coded words."
+const QUESTION =
+  "\n\nQuestion: Do not provide any explanation. Please ignore the dots '....'. What are the three most frequently appeared words in the above coded text?"
 
 function question(text: string): { user: string; prefix: string } {
   return {

@@ -11,7 +11,8 @@ const UNANSWERABLE = 7
 const OF = 10
 
 /** What else says that there is no answer. */
-const REFUSAL = /don['’]?t know|do not know|cannot be (answered|determined)|can['’]?t be (answered|determined)|not (mentioned|stated|given|known)|no information/i
+const REFUSAL =
+  /don['’]?t know|do not know|cannot be (answered|determined)|can['’]?t be (answered|determined)|not (mentioned|stated|given|known)|no information/i
 
 const task = {
   name: "idk",

@@ -41,7 +41,12 @@ export const lambada: Task = {
   /** Nothing, the last word there is, and any word of the passage. */
   baselines(plan, instance) {
     const words = instance.text.match(/[\p{L}'’-]+/gu) ?? [""]
-    const ending = (text: string): Response => ({ kind: "ending", text, right: text === instance.meta.word, loss: Number.NaN })
+    const ending = (text: string): Response => ({
+      kind: "ending",
+      text,
+      right: text === instance.meta.word,
+      loss: Number.NaN,
+    })
     return { empty: ending(""), echo: ending(words.at(-1)!), random: ending(pick(new Random(plan.seed + 1), words)) }
   },
 }

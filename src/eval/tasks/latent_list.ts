@@ -1,7 +1,6 @@
 import type { Random } from "../../train/random.ts"
 import { nearness, sameText } from "../score/latent_list.ts"
 import type { Task } from "../task.ts"
-import { randomOf } from "../text/prompt.ts"
 import { drawProgram } from "../text/latent_list.ts"
 import {
   answerOf,
@@ -13,6 +12,7 @@ import {
   statement,
   viewStatement,
 } from "../text/list_program.ts"
+import { randomOf } from "../text/prompt.ts"
 import { answerBaselines, answerInstance, answerText } from "./answers.ts"
 import { answerTokens, gridPlans } from "./plans.ts"
 
@@ -44,13 +44,13 @@ export const latentList: Task = {
       most,
       maxTokens: answerTokens(task, context.request),
       refs: [target],
-      stop: ["\n"],
       meta: { view: program.view.of, complexity },
       build: (size, pad) => question(program, withFillers(program.operations, fillers.slice(0, size)), pad),
     })
   },
   score(instance, response) {
-    const { text, instance: asked } = answerText(instance, response)
+    const { text: all, instance: asked } = answerText(instance, response)
+    const text = all.trim().split("\n")[0]!
     const target = asked.refs[0]!
     return { score: asked.meta.view === "print" ? sameText(text, target) : nearness(text, Number(target)) }
   },
@@ -65,7 +65,11 @@ export function withFillers(operations: readonly Operation[], fillers: readonly 
   return [...operations.flatMap((operation, i) => [...between(i), operation]), ...between(operations.length)]
 }
 
-function question({ start, view }: ListProgram, operations: readonly Operation[], pad: string): { user: string; prefix: string } {
+function question(
+  { start, view }: ListProgram,
+  operations: readonly Operation[],
+  pad: string,
+): { user: string; prefix: string } {
   const lines = [`a = [${start.join(", ")}]`, ...operations.map(statement)]
   const end = pad === "" ? [] : [`#${pad.replaceAll("\n", "\n#")}`]
   const program = [...lines, ...end, viewStatement(view)].join("\n")

@@ -3,7 +3,7 @@ import { MARK_LENGTH, mrcrScore } from "../score/mrcr.ts"
 import type { MakeContext, Plan, Task } from "../task.ts"
 import { drawNeedles, drawQuestion, fillers, type Needles, transcript } from "../text/conversation.ts"
 import { alphanumeric, pick } from "../text/draw.ts"
-import { expectLength, fit, fitAt } from "../text/fit.ts"
+import { expectLength, fitLength, fitSize } from "../text/fit.ts"
 import { type PromptText, tokenizerOf } from "../text/prompt.ts"
 import { article, type Writing } from "../text/writing.ts"
 import { answerBaselines, answerText } from "./answers.ts"
@@ -17,7 +17,8 @@ const QUESTIONS = 4
 /** Share of the prompt that the needles may take, so that other exchanges lie between them. */
 const NEEDLE_SHARE = 0.6
 
-const INTRO = "Here is a conversation between a user and an assistant. At its end the user asks for one of the assistant's texts again."
+const INTRO =
+  "Here is a conversation between a user and an assistant. At its end the user asks for one of the assistant's texts again."
 
 /** A question to a conversation, and what it asks for. */
 interface Question {
@@ -61,8 +62,8 @@ function mrcrTask(count: number): Task {
         prompt(transcript(needles, fillers(seed, size)), pad, question)
       // The conversation is as long as the longest of its questions allows, so that it is the same for all.
       const longest = await longestOf(questions, context)
-      const { size } = await fit(plan, context, maxTokens, plan.length ?? 0, build(longest))
-      const { ids, text } = await fitAt(plan, context, maxTokens, size, build(asked))
+      const { size } = await fitLength(plan, context, maxTokens, plan.length ?? 0, build(longest))
+      const { ids, text } = await fitSize(plan, context, maxTokens, size, build(asked))
       const meta = { ...asked, needles: count, keys: needles.keys.length, variants: variantsOf(needles, asked.writing) }
       return { kind: "answer", prompt: ids, maxTokens, stop: [], refs: [target], text, meta }
     },

@@ -1,4 +1,4 @@
-import { Random, seedFor } from "../../train/random.ts"
+import { type Random, seedFor } from "../../train/random.ts"
 import { recall } from "../score/contains.ts"
 import type { MakeContext, Plan, Task } from "../task.ts"
 import { bookWords, readBooks } from "../text/books.ts"
@@ -37,8 +37,10 @@ const DIGITS = 7
 /** Needles without a depth of their own lie on different points of a grid, as RULER's. */
 const GRID = 40
 
-const MANY = "Some special magic numbers are hidden within the following text. Make sure to memorize them. I will quiz you about them afterwards."
-const ONE = "A special magic number is hidden within the following text. Make sure to memorize it. I will quiz you about it afterwards."
+const MANY =
+  "Some special magic numbers are hidden within the following text. Make sure to memorize them. I will quiz you about them afterwards."
+const ONE =
+  "A special magic number is hidden within the following text. Make sure to memorize it. I will quiz you about it afterwards."
 
 const ruler = {
   source: RULER,
@@ -120,12 +122,20 @@ function niahTask(form: Form): Task {
       return { score: recall(text, asked.refs) }
     },
     baselines: (plan, instance) =>
-      answerBaselines(plan, instance, (random) => range(form.keys * form.values).map(() => digits(random, DIGITS)).join(", ")),
+      answerBaselines(plan, instance, (random) =>
+        range(form.keys * form.values)
+          .map(() => digits(random, DIGITS))
+          .join(", "),
+      ),
   }
 }
 
 /** The needles of a group, which differ between depths in no more than their places. */
-function drawNeedles(form: Form, plan: Plan, context: MakeContext): { needles: Needle[]; asked: string[]; refs: string[] } {
+function drawNeedles(
+  form: Form,
+  plan: Plan,
+  context: MakeContext,
+): { needles: Needle[]; asked: string[]; refs: string[] } {
   const random = groupRandom(plan, context, " needles")
   const keys = distinct(form.keys + form.others, () => form.drawKey(random))
   const numbers = distinct(keys.length * form.values, () => digits(random, DIGITS))

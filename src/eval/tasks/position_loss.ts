@@ -46,7 +46,9 @@ async function beginning(plan: Plan, context: MakeContext, length: number): Prom
     if (ids.length === length) return { ids, title }
     longest = Math.max(longest, ids.length)
   }
-  throw new RangeError(`${plan.id}: length is ${length}, expected at most ${longest}, as many tokens as the longest book has`)
+  throw new RangeError(
+    `${plan.id}: length is ${length}, expected at most ${longest}, as many tokens as the longest book has`,
+  )
 }
 
 /** At most `length` tokens of a text, without all of it being encoded. */

@@ -1,5 +1,5 @@
-import { recall } from "../score/contains.ts"
 import type { Random } from "../../train/random.ts"
+import { recall } from "../score/contains.ts"
 import type { Task } from "../task.ts"
 import { digits, distinct, letters, shuffled } from "../text/draw.ts"
 import { hide } from "../text/haystack.ts"
@@ -67,12 +67,16 @@ function drawChain(value: string, names: readonly string[]): Chain {
 
 /** Different places in rising order, so that each variable is assigned before it is used. */
 function places(random: Random): number[] {
-  return shuffled(random, range(20)).slice(0, HOPS + 1).sort((a, b) => a - b).map((at) => (at + 0.5) / 20)
+  return shuffled(random, range(20))
+    .slice(0, HOPS + 1)
+    .sort((a, b) => a - b)
+    .map((at) => (at + 0.5) / 20)
 }
 
 function hidden({ lines }: Chain, words: number, depths: readonly number[]): string {
   const noise = range(words).map((i) => NOISE[i % NOISE.length]!)
-  return hide(noise, lines.map((text, i) => ({ text, depth: depths[i]! })))
+  const needles = lines.map((text, i) => ({ text, depth: depths[i]! }))
+  return hide(noise, needles, 1) // its sentences are short: one always ends near by
 }
 
 function question(text: string, value: string): { user: string; prefix: string } {

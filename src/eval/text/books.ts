@@ -40,7 +40,8 @@ export function bookWords(books: readonly Book[], seed: number, count: number): 
   const words: string[] = []
   for (let i = 0; words.length < count; i++) {
     const all = sentenceWords(books[(first + i) % books.length]?.text ?? "")
-    if (i >= books.length && words.length === 0) throw new RangeError("books: number of words is 0, expected at least 1")
+    if (i >= books.length && words.length === 0)
+      throw new RangeError("books: number of words is 0, expected at least 1")
     const from = i === 0 ? sentenceAt(all, Math.floor(all.length * start)) : 0
     for (let at = from; at < all.length && words.length < count; at++) words.push(all[at]!)
   }

@@ -27,7 +27,13 @@ const SIZES_TRIED = 4
  * @param most the largest size there is
  * @throws {RangeError} if the smallest prompt is too long, the largest too short, or the length is beyond the model's context
  */
-export async function fit(plan: Plan, context: MakeContext, maxTokens: number, most: number, build: Build): Promise<Fitted> {
+export async function fitLength(
+  plan: Plan,
+  context: MakeContext,
+  maxTokens: number,
+  most: number,
+  build: Build,
+): Promise<Fitted> {
   const length = expectLength(plan, context)
   const target = length - maxTokens
   const count = async (size: number) => (await encodePrompt(context, build(size, ""))).ids.length
@@ -37,13 +43,21 @@ export async function fit(plan: Plan, context: MakeContext, maxTokens: number, m
   }
   const { size, tokens } = await largestSize(target, smallest, most, count)
   if (size === most && target - tokens > LARGEST_GAP) {
-    throw new RangeError(`${plan.id}: length is ${length}, expected at most ${tokens + maxTokens}: there is no more text`)
+    throw new RangeError(
+      `${plan.id}: length is ${length}, expected at most ${tokens + maxTokens}: there is no more text`,
+    )
   }
-  return await fitAt(plan, context, maxTokens, size, build)
+  return await fitSize(plan, context, maxTokens, size, build)
 }
 
-/** As {@link fit}, with a size that is known to leave no more than a gap to be padded. */
-export async function fitAt(plan: Plan, context: MakeContext, maxTokens: number, size: number, build: Build): Promise<Fitted> {
+/** As {@link fitLength}, with a size that is known to leave no more than a gap to be padded. */
+export async function fitSize(
+  plan: Plan,
+  context: MakeContext,
+  maxTokens: number,
+  size: number,
+  build: Build,
+): Promise<Fitted> {
   const length = expectLength(plan, context)
   for (let now = size; now >= Math.max(0, size - SIZES_TRIED); now--) {
     const fitted = await padded(length - maxTokens, (pad) => encodePrompt(context, build(now, pad)))
@@ -59,6 +73,9 @@ export function expectLength({ id, length }: Plan, { model }: MakeContext): numb
   throw new RangeError(`${id}: length is ${length}, expected at most the context of ${model.name}, ${model.context}`)
 }
 
+/** The size that is measured first, to learn how many tokens a unit has. */
+const PROBE = 64
+
 /**
  * A size whose prompt is at most `target` tokens, and by less than what one more adds, or by a small gap. Tokens are nearly in proportion
  * to the size, so that the next size to try is where the line through the last two meets the target.
@@ -70,21 +87,24 @@ async function largestSize(
   count: (size: number) => Promise<number>,
 ): Promise<{ size: number; tokens: number }> {
   let low = { size: 0, tokens: smallest }
-  let high: { size: number; tokens: number } | undefined
-  let rate = 1.5 // tokens per unit, before anything is known
-  while (target - low.tokens > SMALL_GAP && low.size < most && (high?.size ?? most + 1) - low.size > 1) {
-    const wanted = low.size + Math.floor((target - low.tokens) / rate)
-    const size = Math.min(Math.max(wanted, low.size + 1), (high?.size ?? most + 1) - 1)
+  let tooLarge = most + 1
+  let next = PROBE
+  while (target - low.tokens > SMALL_GAP && tooLarge - low.size > 1) {
+    const size = Math.min(Math.max(next, low.size + 1), tooLarge - 1)
     const tokens = await count(size)
-    rate = Math.max((tokens - low.tokens) / (size - low.size), 1e-3)
+    const rate = Math.max((tokens - low.tokens) / (size - low.size), 1e-3)
     if (tokens <= target) low = { size, tokens }
-    else high = { size, tokens }
+    else tooLarge = size
+    next = low.size + Math.floor((target - low.tokens) / rate)
   }
   return low
 }
 
 /** The prompt with so much padding that it has `target` tokens, if any padding does that. */
-async function padded(target: number, measure: (pad: string) => Promise<Prompt>): Promise<Omit<Fitted, "size"> | undefined> {
+async function padded(
+  target: number,
+  measure: (pad: string) => Promise<Prompt>,
+): Promise<Omit<Fitted, "size"> | undefined> {
   const plain = await measure("")
   const gap = target - plain.ids.length
   if (gap === 0) return { ...plain, pad: "" }

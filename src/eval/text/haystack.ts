@@ -11,10 +11,14 @@ const LEEWAY = 0.03
 
 /**
  * Puts needles between the words of a text: each at its depth, or at the nearest end of a sentence if that is near. Needles of the same
- * place come in the order of their depths.
+ * place come in the order in which they are given.
+ *
+ * @param leeway how near, as a share of all words
  */
-export function hide(words: readonly string[], needles: readonly Needle[]): string {
-  const inOrder = needles.map(({ text, depth }) => ({ text, at: placeFor(words, depth) })).sort((a, b) => a.at - b.at)
+export function hide(words: readonly string[], needles: readonly Needle[], leeway = LEEWAY): string {
+  const inOrder = needles
+    .map(({ text, depth }) => ({ text, at: placeFor(words, depth, leeway) }))
+    .sort((a, b) => a.at - b.at)
   const parts: string[] = []
   let done = 0
   for (const { text, at } of inOrder) {
@@ -25,9 +29,9 @@ export function hide(words: readonly string[], needles: readonly Needle[]): stri
 }
 
 /** Before which word something of this depth goes. */
-function placeFor(words: readonly string[], depth: number): number {
+function placeFor(words: readonly string[], depth: number, leeway: number): number {
   const at = Math.round(words.length * depth)
-  const most = Math.floor(words.length * LEEWAY)
+  const most = Math.floor(words.length * leeway)
   for (let by = 0; by <= most; by++) {
     if (isBoundary(words, at - by)) return at - by
     if (isBoundary(words, at + by)) return at + by

@@ -75,7 +75,10 @@ export function drawStory(random: Random, answerable: boolean): Story {
   const others = told.flatMap((other) => (other.fact === fact && other.person !== person ? [other.value!] : []))
   const never = shuffled<string>(random, fact.from).filter((word) => word !== value && !others.includes(word))
   const wrong = [...others, ...never]
-  const options = shuffled(random, value === undefined ? wrong.slice(0, OPTIONS) : [value, ...wrong.slice(0, OPTIONS - 1)])
+  const options = shuffled(
+    random,
+    value === undefined ? wrong.slice(0, OPTIONS) : [value, ...wrong.slice(0, OPTIONS - 1)],
+  )
   return {
     text: told.map(({ person, fact, value }) => `${person} ${fact.tell} ${value}.`).join(" "),
     question: fact.ask.replace("#", person),
@@ -96,5 +99,12 @@ function drawFacts(random: Random, people: readonly string[]): Told[] {
 function notTold(random: Random, people: readonly string[], told: readonly Told[]): Told {
   const person = pick(random, people)
   const known = told.flatMap((entry) => (entry.person === person ? [entry.fact] : []))
-  return { person, fact: pick<Fact>(random, FACTS.filter((fact) => !known.includes(fact))), value: undefined }
+  return {
+    person,
+    fact: pick<Fact>(
+      random,
+      FACTS.filter((fact) => !known.includes(fact)),
+    ),
+    value: undefined,
+  }
 }

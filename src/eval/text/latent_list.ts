@@ -48,7 +48,10 @@ function repaired(
     const from = pick(random, idle)
     const kept = now.slice(0, from)
     const before = execute(start, kept)!
-    now = fitting(random, start, kept, now.slice(from + 1)) ?? [...kept, ...drawOperations(random, before, now.length - from)]
+    now = fitting(random, start, kept, now.slice(from + 1)) ?? [
+      ...kept,
+      ...drawOperations(random, before, now.length - from),
+    ]
   }
   return undefined
 }

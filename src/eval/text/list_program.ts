@@ -78,7 +78,10 @@ export function drawFiller(random: Random): Operation[] {
   if (kind === 0) return [{ do: "nothing" }]
   if (kind === 1) return [{ do: "reverse" }, { do: "reverse" }]
   const value = listNumber(random)
-  return [{ do: "insert", at: 0, value }, { do: "pop", at: 0 }]
+  return [
+    { do: "insert", at: 0, value },
+    { do: "pop", at: 0 },
+  ]
 }
 
 /** One statement of Python. */

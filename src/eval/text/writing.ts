@@ -14,10 +14,20 @@ export const FILLER_TOPICS = list("mountains, football, lamps, horses, letters, 
 const OPENINGS: Readonly<Record<string, readonly string[]>> = {
   email: ["Dear #", "Hello #", "To my friend #", "Good morning #"],
   "short story": ["Once there was #", "Long ago there lived #", "Nobody had heard of #", "It all began with #"],
-  "blog post": ["Welcome back, readers, says #", "This week on the blog of #", "Notes from the desk of #", "A short report by #"],
+  "blog post": [
+    "Welcome back, readers, says #",
+    "This week on the blog of #",
+    "Notes from the desk of #",
+    "A short report by #",
+  ],
   tweet: ["Just in from #", "Breaking news from #", "Thought of the day by #", "Seen today by #"],
   poem: ["O hear the song of #", "Sing softly now to #", "The evening came for #", "These lines are meant for #"],
-  essay: ["It has been argued by #", "Few have written better than #", "We owe this question to #", "Consider the view of #"],
+  essay: [
+    "It has been argued by #",
+    "Few have written better than #",
+    "We owe this question to #",
+    "Consider the view of #",
+  ],
   riddle: ["Who can guess this one by #", "Guess what puzzled #", "Here is a riddle for #", "Tell me, asked #"],
 }
 

@@ -42,12 +42,11 @@ export function AttentionMap({ attention, window, nameOf }: Props) {
   }
   return (
     <figure class="map">
-      <div
+      <button
+        type="button"
         class="cells"
-        role="application"
         aria-label="Attention of each token to those before it; arrow keys go from cell to cell"
         aria-describedby="cell"
-        tabIndex={0}
         onPointerMove={(event) => {
           cell.value = cellAt(event)
         }}
@@ -55,7 +54,7 @@ export function AttentionMap({ attention, window, nameOf }: Props) {
           cell.value = undefined
         }}
         onClick={(event) => {
-          chosen.value = cellAt(event)[0]
+          if (event.detail > 0) chosen.value = cellAt(event)[0] // by a pointer: a key has no place
         }}
         onKeyDown={(event) => {
           const step = MOVES[event.key]
@@ -72,7 +71,7 @@ export function AttentionMap({ attention, window, nameOf }: Props) {
             d={`M0 0L${T} ${T}${window !== null && window < T ? `M0 ${window}L${T - window} ${T}` : ""}`}
           />
         </svg>
-      </div>
+      </button>
       <figcaption id="cell" class="quiet" aria-live="polite">
         {`Token ${q} “${nameOf(q)}” takes ${formatShare(weights[q * T + k]!)} of token ${k} “${nameOf(k)}”`}
       </figcaption>

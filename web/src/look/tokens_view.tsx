@@ -75,7 +75,14 @@ export function TokensView({ look: { predictions, names } }: { readonly look: Lo
 function Token({ t, name, told }: { readonly t: number; readonly name: string; readonly told: string }) {
   return (
     <>
-      <span id={`token-${t}`} data-t={t} role="option" aria-selected="false" aria-label={`${t}: ${name}, ${told}`}>
+      <span
+        id={`token-${t}`}
+        data-t={t}
+        role="option"
+        tabIndex={-1}
+        aria-selected="false"
+        aria-label={`${t}: ${name}, ${told}`}
+      >
         {name}
       </span>
       {name.endsWith("⏎") && <br />}

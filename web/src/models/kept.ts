@@ -1,8 +1,9 @@
 // What can be done with the models that the browser keeps. The work is the engine's, in its Worker.
 
-import { type DownloadProgress, isLost, modelStore, type StoredModel } from "../engine.ts"
-import { type Choice, live, model, notice, storage, type Transfer, transfers } from "../state/store.ts"
+import { type DownloadProgress, HubError, isLost, modelStore, type StoredModel } from "../engine.ts"
+import { type Choice, live, model, notice, offline, storage, type Transfer, transfers } from "../state/store.ts"
 import { troubleOf } from "../state/trouble.ts"
+import { online } from "../ui/network.ts"
 import { loadModel, tokenFor } from "./load_model.ts"
 import { forgetKept } from "./remembered.ts"
 
@@ -28,8 +29,19 @@ export async function refreshKept(): Promise<void> {
  * @param options how to load it when it is here; without them it is only kept
  */
 export async function keepHub(id: string, options?: Choice["options"]): Promise<void> {
-  const token = tokenFor(id)
-  await bring(id, "download", (following) => modelStore().download(id, { ...following, token }), options)
+  await bring(id, "download", (following) => download(id, following), options)
+}
+
+/** Goes on from where it is when there is a network again. */
+async function download(id: string, following: Following): Promise<StoredModel> {
+  for (;;) {
+    try {
+      return await modelStore().download(id, { ...following, token: tokenFor(id) })
+    } catch (error) {
+      if (!(error instanceof HubError && error.code === "network" && offline.value)) throw error
+      await online(following.signal)
+    }
+  }
 }
 
 /** Copies picked files, so that they need not be picked again. Otherwise as {@link keepHub}. */

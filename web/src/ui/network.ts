@@ -9,3 +9,11 @@ export function followNetwork(): void {
   addEventListener("offline", note)
   note()
 }
+
+/** Waits until there is one again. @throws the signal's reason */
+export function online(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    addEventListener("online", () => resolve(), { once: true, signal })
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true })
+  })
+}
