@@ -41,7 +41,8 @@ export async function loadDraft(
   signal: AbortSignal,
 ): Promise<LanguageModel | undefined> {
   if (model === undefined) return undefined
-  const loaded = await loadModel({ model, dtype, device, chunk, context: lm.context }, signal, { beside: lm })
+  const { context, sequences } = lm
+  const loaded = await loadModel({ model, dtype, device, chunk, context }, signal, { beside: lm, sequences })
   return loaded.lm
 }
 

@@ -21,6 +21,7 @@ export function define(command: Command): void {
   command
     .description("Measures how well a model uses its context: tasks with known answers, and losses by position.")
     .argument("[tasks...]", "what to run (gemlet eval list tells all)")
+    .enablePositionalOptions() // what follows a sub-command is its own
   addEvalOptions(command)
     .addHelpText("after", EXAMPLES)
     .action(async (names: string[], flags: EvalFlags) => {

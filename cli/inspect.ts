@@ -1,6 +1,8 @@
 import type { Command } from "commander"
 import {
+  type CacheDtype,
   type Checkpoint,
+  cacheElementBytes,
   directoryStore,
   formatBytes,
   type GenerationConfig,
@@ -12,13 +14,16 @@ import {
   readAdapter,
   type StoredTensor,
   type TransformerConfig,
+  type WeightPrecision,
 } from "../src/index.ts"
 import { interruptible } from "./interrupt.ts"
 import { modelName, openModel } from "./model.ts"
 import {
   addAdapterOption,
+  addCacheDtypeOption,
   addCheckpointOptions,
   addContextOptions,
+  addDtypeOption,
   addJsonOption,
   type CheckpointFlags,
 } from "./options.ts"
@@ -28,11 +33,11 @@ interface Flags extends CheckpointFlags {
   readonly context?: number
   readonly chunk?: number
   readonly adapter?: string[]
+  readonly dtype?: WeightPrecision
+  readonly cacheDtype?: CacheDtype
   readonly tensors?: boolean
 }
 
-/** Of keys and values, which are kept in f32. */
-const CACHE_ELEMENT_BYTES = 4
 const CONTEXTS = [1024, 4096, 8192, 32768, 131072]
 
 const EXAMPLES = `
@@ -40,11 +45,12 @@ Examples:
   gemlet inspect
   gemlet inspect --model path/to/checkpoint --tensors
   gemlet inspect --adapter path/to/adapter
-  gemlet inspect --model google/gemma-3-270m --context 32768 --json`
+  gemlet inspect --model google/gemma-3-270m --context 32768 --json
+  gemlet inspect --dtype q4 --cache-dtype q8`
 
 export function define(command: Command): void {
   command.description("Describes a checkpoint from its config and its files' headers. Needs no GPU.")
-  addContextOptions(addAdapterOption(addCheckpointOptions(command)))
+  addCacheDtypeOption(addDtypeOption(addContextOptions(addAdapterOption(addCheckpointOptions(command)))))
   addJsonOption(command, "print one object with all of it")
     .option("--tensors", "list every tensor: name, type, shape, bytes")
     .addHelpText("after", EXAMPLES)
@@ -75,6 +81,10 @@ function describe(checkpoint: Checkpoint, flags: Flags, adapters: readonly Adapt
     sum.bytes += bytesOf(tensor)
   }
   const { eos: moreEos, ...sampling }: GenerationConfig = generation ?? { eos: [] }
+  const { cacheDtype = "f32" } = flags
+  if (config.modelType === "hgrn_bit" && cacheDtype !== "f32") {
+    throw new RangeError(`--cache-dtype: value is ${cacheDtype}, expected f32 for a recurrent model, which has no keys`)
+  }
   const load = loadBytes(checkpoint, flags)
   return {
     model: modelName(flags),
@@ -85,7 +95,8 @@ function describe(checkpoint: Checkpoint, flags: Flags, adapters: readonly Adapt
     weights: { tensors: stored.length, bytes: sumBytes(stored), byDtype },
     ignored: { tensors: ignored.length, bytes: sumBytes(ignored) },
     files: checkpoint.files,
-    kvCache: config.modelType === "hgrn_bit" ? [] : kvCacheOf(config, load.chunk),
+    cacheDtype,
+    kvCache: config.modelType === "hgrn_bit" ? [] : kvCacheOf(config, load.chunk, cacheDtype),
     load,
     adapters,
     tensors: flags.tensors
@@ -101,12 +112,13 @@ function describe(checkpoint: Checkpoint, flags: Flags, adapters: readonly Adapt
   }
 }
 
-function kvCacheOf(config: TransformerConfig, chunk: number) {
+function kvCacheOf(config: TransformerConfig, chunk: number, dtype: CacheDtype) {
   const { maxPositions } = config
+  const bytesPerElement = cacheElementBytes(config, dtype)
   return [...CONTEXTS.filter((context) => context < maxPositions), maxPositions].map((context) => ({
     context,
-    bytes: kvCacheBytes(config, context, { chunk, bytesPerElement: CACHE_ELEMENT_BYTES }),
-    allGlobalBytes: kvCacheBytesAllGlobal(config, context, CACHE_ELEMENT_BYTES),
+    bytes: kvCacheBytes(config, context, { chunk, bytesPerElement }),
+    allGlobalBytes: kvCacheBytesAllGlobal(config, context, bytesPerElement),
   }))
 }
 
@@ -260,7 +272,7 @@ function fileRows({ files, weights, ignored }: Report): string[][] {
   return rows
 }
 
-function cacheSection({ kvCache, load }: Report): [string, string] {
+function cacheSection({ kvCache, cacheDtype, load }: Report): [string, string] {
   if (kvCache.length === 0) return ["State of the recurrences (f32)", `${formatBytes(load.cache)} at every context`]
   const rows = kvCache.map(({ context, bytes, allGlobalBytes }) => [
     formatCount(context),
@@ -269,7 +281,10 @@ function cacheSection({ kvCache, load }: Report): [string, string] {
     `${((100 * bytes) / allGlobalBytes).toFixed(1)} %`,
   ])
   const titles = ["context", "this model", "all layers global", "share"]
-  return [`Key and value cache (f32, chunks of ${load.chunk})`, table([titles, ...rows], { right: [0, 1, 2, 3] })]
+  return [
+    `Key and value cache (${cacheDtype}, chunks of ${load.chunk})`,
+    table([titles, ...rows], { right: [0, 1, 2, 3] }),
+  ]
 }
 
 function loadRows({ load }: Report): string[][] {

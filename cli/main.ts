@@ -49,6 +49,7 @@ async function main(args: readonly string[]): Promise<void> {
     .version(readVersion(), "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help")
     .helpCommand("help [command]", "print the help of a command")
+    .enablePositionalOptions() // what follows a command is its own
     .addHelpText("after", EXAMPLES)
     .exitOverride()
     .configureOutput({ outputError: () => {} }) // reported below, like every other error

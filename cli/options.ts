@@ -74,19 +74,23 @@ export function addAdapterOption(command: Command): Command {
 }
 
 export function addPrecisionOptions(command: Command): Command {
-  return addDtypeOption(command)
-    .addOption(
+  return addCacheDtypeOption(
+    addDtypeOption(command).addOption(
       new Option(
         "--act-quant <how>",
         "activations of ternary layers: int8, as they were trained (the default), or none, as they are",
       ).argParser(oneOf("--act-quant", ACT_QUANTS)),
-    )
-    .addOption(
-      new Option(
-        "--cache-dtype <type>",
-        "keys and values: f32 (the default), or q8, in eight bits and a quarter of the memory",
-      ).argParser(oneOf("--cache-dtype", CACHE_DTYPES)),
-    )
+    ),
+  )
+}
+
+export function addCacheDtypeOption(command: Command): Command {
+  return command.addOption(
+    new Option(
+      "--cache-dtype <type>",
+      "keys and values: f32 (the default), or q8, in eight bits and a quarter of the memory",
+    ).argParser(oneOf("--cache-dtype", CACHE_DTYPES)),
+  )
 }
 
 export function addDtypeOption(command: Command): Command {

@@ -2,6 +2,7 @@ import { basename } from "node:path"
 import { type Command, Option } from "commander"
 import type { LanguageModel } from "../src/index.ts"
 import { createServer, expectFree, type RequestEntry, type Server, type ServerOptions } from "../src/serve/index.ts"
+import { addDraftOptions, checkDraft, type DraftFlags, draftOptions, loadDraft } from "./draft.ts"
 import { interruptible } from "./interrupt.ts"
 import { type LoadedModel, loadModel } from "./model.ts"
 import {
@@ -18,7 +19,7 @@ import {
 } from "./options.ts"
 import { note, printJsonLine, shellWord } from "./output.ts"
 
-interface Flags extends ModelFlags {
+interface Flags extends ModelFlags, DraftFlags {
   readonly host: string
   readonly port: number
   readonly apiKey?: string
@@ -42,6 +43,7 @@ Examples:
   gemlet serve
   gemlet serve google/gemma-3-270m-it --port 9000 --alias gemma
   gemlet serve --adapter pirate=path/to/adapter
+  gemlet serve path/to/model --parallel 1 --draft path/to/smaller
   GEMLET_API_KEY=secret gemlet serve --host 0.0.0.0`
 
 export function define(command: Command): void {
@@ -55,6 +57,7 @@ export function define(command: Command): void {
       collect("--adapter"),
     )
     .option("--alias <id>", "the name that requests ask for the model by (default: as the model was named here)")
+  addDraftOptions(command)
     .optionsGroup("Server:")
     .option("--host <address>", "the address to listen on; 127.0.0.1 is reached by this machine only", "127.0.0.1")
     .option("-p, --port <n>", "the port; 0 takes a free one", whole("--port", 0, 65535), 8080)
@@ -82,14 +85,16 @@ async function serve(model: string | undefined, flags: Flags): Promise<void> {
   if (model !== undefined && flags.model !== undefined) {
     throw new RangeError("model: given by an argument and --model, expected one of them")
   }
+  checkDraft(flags)
   const adapters = (flags.adapter ?? []).map(readAdapterFlag)
-  await expectFree(flags)
+  await expectFree({ host: flags.host, port: flags.port })
   await interruptible(async (signal) => {
     const location = { ...flags, model: model ?? flags.model, adapter: [] }
     const loaded = await loadModel(location, signal, { sequences: flags.parallel })
     await using lm = loaded.lm
     await loadAdapters(lm, adapters, signal)
-    const options = serverOptions(flags, flags.alias ?? loaded.name)
+    await using draft = await loadDraft(lm, flags, signal)
+    const options = { ...serverOptions(flags, flags.alias ?? loaded.name), ...draftOptions(flags, draft) }
     const server = await createServer(lm, options)
     try {
       announce(loaded, server, options, adapters, flags)
@@ -140,14 +145,24 @@ function logLine({ method, path, status, ms, promptTokens, tokens, cut }: Reques
 function announce(
   { lm, name }: LoadedModel,
   { url, host, port }: Server,
-  { id, apiKey }: ServerOptions,
+  { id, apiKey, draft }: ServerOptions,
   adapters: readonly NamedAdapter[],
   { json }: Flags,
 ): void {
   const names = adapters.map((each) => each.name)
   if (json) {
     const { description: device } = lm.device
-    printJsonLine({ url, host, port, model: name, id, adapters: names, device, parallel: lm.sequences })
+    printJsonLine({
+      url,
+      host,
+      port,
+      model: name,
+      id,
+      adapters: names,
+      draft: draft?.name,
+      device,
+      parallel: lm.sequences,
+    })
     return
   }
   const chat = lm.tokenizer?.hasChatTemplate
@@ -160,6 +175,7 @@ function announce(
   process.stdout.write(`${[id, ...names].join(", ")} at ${url}/v1\n  ${example.join(" ")}\n`)
   const answers = lm.sequences === 1 ? "one answer" : `${lm.sequences} answers`
   note(`${lm.device.description}, ${answers} at a time, context of ${lm.context} tokens. Ctrl-C stops the server.`)
+  if (draft) note(`${draft.name} drafts tokens, but for answers to a schema`)
   const local = /^(localhost|127\.|::1$)/.test(host)
   if (!local && apiKey === undefined) note(`${host} may be reached by other machines, and there is no --api-key`)
 }

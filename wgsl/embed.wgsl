@@ -5,7 +5,6 @@
 // links lib/weight_*.wgsl as lower
 // links lib/weight_*.wgsl as middle
 // links lib/weight_*.wgsl as upper
-override WORKGROUP: u32 = 64;
 struct Params { T: u32, C4: u32, lower_begin: u32, middle_begin: u32, upper_begin: u32, end: u32, scale: f32 }
 @group(0) @binding(0) var<storage, read> ids: array<u32>;
 @group(0) @binding(1) var<storage, read> lower: array<LowerWord>;
@@ -14,7 +13,7 @@ struct Params { T: u32, C4: u32, lower_begin: u32, middle_begin: u32, upper_begi
 @group(0) @binding(4) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
+@compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let c = id.x;
   let t = id.y;

@@ -4,8 +4,8 @@
 // m saying how much a column matters, the scale and the zero that fit codes q best leave the least sum of m times squared errors:
 // those of the straight line through the points (q, w), the zero rounded to a 16th and from 0 to 15 15/16, then
 //   scale = sum(m w v) / sum(m v^2),   v = q - zero,   which explains sum(m w v)^2 / sum(m v^2) of sum(m w^2)
-// Codes are tried of 16 steps that go from low + range * (0.04 i - 0.02) to high - range * (0.04 j - 0.02), i and j from 0 to 3, low
-// and high being the block's least and greatest weight, or 0 where that is beyond; and of each, those of what fits it best.
+// Codes are tried of 16 ranges, from low + range * (0.04 i - 0.02) to high - range * (0.04 j - 0.02), i and j from 0 to 3, low and
+// high being the block's least and greatest weight, or 0 where that is beyond; and of each, those of what fits it best.
 //   weight [weight_row + rows or more, C]   matters [C]   into [into_row + rows or more, C] q4
 // One invocation per block, which it keeps: a pass over memory for each try would take several times as long.
 // links lib/weight_*.wgsl

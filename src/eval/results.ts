@@ -110,7 +110,34 @@ export function checkResult(value: unknown, where: string): ResultLine {
   else expectType(value, "score", "number", where)
   for (const key of ["length", "depth"]) if (value[key] !== undefined) expectType(value, key, "number", where)
   if (!isObject(value.meta)) throw new TypeError(`${where}: meta is ${show(value.meta)}, expected an object`)
+  for (const key of ["answer", "trouble"]) if (value[key] !== undefined) expectType(value, key, "string", where)
+  for (const key of ["parts", "baselines"]) expectNumbers(value, key, where)
+  expectList(value, "refs", where, (each) => typeof each === "string", "texts")
+  expectList(value, "positions", where, isBucket, "buckets of positions")
   return value as unknown as ResultLine
+}
+
+function isBucket(value: unknown): boolean {
+  return isObject(value) && ["from", "to", "tokens"].every((key) => typeof value[key] === "number")
+}
+
+function expectNumbers(value: Record<string, unknown>, key: string, where: string): void {
+  const found = value[key]
+  const isNumber = (each: unknown) => typeof each === "number" || each === null // as JSON has what is not finite
+  if (found === undefined || (isObject(found) && Object.values(found).every(isNumber))) return
+  throw new TypeError(`${where}: ${key} is ${show(found)}, expected an object of numbers`)
+}
+
+function expectList(
+  value: Record<string, unknown>,
+  key: string,
+  where: string,
+  isItem: (item: unknown) => boolean,
+  expected: string,
+): void {
+  const found = value[key]
+  if (found === undefined || (Array.isArray(found) && found.every(isItem))) return
+  throw new TypeError(`${where}: ${key} is ${show(found)}, expected a list of ${expected}`)
 }
 
 /** @throws {TypeError} naming the first field that is not as expected */

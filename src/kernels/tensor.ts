@@ -7,8 +7,8 @@ export type Dtype = "f32" | "f16" | "bf16" | "u32" | RowDtype
  *   is stored as trit + 1 in two bits; column 16 j + 4 k + b lies in word j at bits 8 b + 2 k, so that
  *   `(word >> 2k) & 0x03030303` is four neighbours in four bytes. A weight is scale * trit.
  * - q4, C a multiple of 32: for each block of 32 columns 4 words of eight codes from 0 to 15, then a word that is the block's
- *   scale in f32, but for its last eight bits, which are the block's zero in sixteenths. Columns 8 j + 4 h + (0, 1, 2, 3) lie in word j at bits
- *   8 h + (0, 4, 16, 20). A weight is scale * (code - zero), and that is exact in f32.
+ *   scale in f32, but for its last eight bits, which are the block's zero in sixteenths. Columns 8 j + 4 h + (0, 1, 2, 3) lie in
+ *   word j at bits 8 h + (0, 4, 16, 20). A weight is scale * (code - zero), and that is exact in f32.
  * - q8, C a multiple of 32: for each block of 32 columns 8 words of four signed codes, then the block's scale in f32. A weight is
  *   scale * code.
  * - int8, activations as in BitNet, C a multiple of 4: C / 4 words of four signed codes, then the row's scale in f32, then the

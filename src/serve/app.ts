@@ -53,7 +53,7 @@ export function serveApp(lm: LanguageModel, given: ServeOptions = {}): ServeApp 
     fingerprint: fingerprintOf(lm, id),
   }
   const queue = new Queue(options.maxQueue, lm.sequences)
-  const engine = new Engine(lm, queue)
+  const engine = new Engine(lm, queue, { draft: options.draft, draftTokens: options.draftTokens })
   const visits = new Set<Visit>()
   let closing = false
 

@@ -31,18 +31,25 @@ export interface Ending {
   readonly cachedTokens: number
 }
 
+/** What the server says of every answer's generation. */
+export type Drafting = Pick<GenerationOptions, "draft" | "draftTokens">
+
 /** What the server knows of the model: it takes an ask, waits for its turn and gives the pieces of an answer. */
 export class Engine {
   readonly #lm: LanguageModel
   readonly #queue: Queue
+  readonly #drafting: Drafting
   /** Settles when the adapters are as the last turn wanted them. */
   #adapted: Promise<void> = Promise.resolve()
   /** The GPU's error after which nothing works any more. */
   failure: GpuError | undefined
 
-  constructor(lm: LanguageModel, queue: Queue) {
+  /** @throws {RangeError} for a draft that cannot be one of the model's */
+  constructor(lm: LanguageModel, queue: Queue, drafting: Drafting = {}) {
     this.#lm = lm
     this.#queue = queue
+    this.#drafting = drafting
+    lm.generate([0], drafting) // refused at once, not by each request; nothing is begun
   }
 
   /**
@@ -66,7 +73,8 @@ export class Engine {
     life: Life,
     { signal, again, onTurn }: Place,
   ): AsyncGenerator<Piece, Ending, void> {
-    const generation = checking(undefined, () => this.#lm.generate(prompt, { ...options, signal }))
+    const drafting = options.schema === undefined ? this.#drafting : {} // a schema must see each token before the next
+    const generation = checking(undefined, () => this.#lm.generate(prompt, { ...options, ...drafting, signal }))
     let done = () => {}
     let cut = false
     try {

@@ -1,7 +1,16 @@
+import type { LanguageModel } from "../api.ts"
+
 /** How a model is served. */
 export interface ServeOptions {
   /** The name under which requests ask for the model; by default what it was loaded from. */
   readonly id?: string
+  /**
+   * A smaller model on the same GPU device (`load({ beside })`) that proposes tokens; the text is what it is without. It should have
+   * as many sequences as the model, so that answers do not wait for it. Answers to a schema do without.
+   */
+  readonly draft?: LanguageModel
+  /** The most tokens that it proposes at a time, 1 to 16; 4 by default. */
+  readonly draftTokens?: number
   /** Requests must bring it as `Authorization: Bearer KEY`; without one everybody may ask. */
   readonly apiKey?: string
   /** Answers that may wait for their turn; 256 by default. One more is told to come back later: status 429. */

@@ -210,7 +210,8 @@ export class Tuning implements AsyncIterable<TuneStep> {
         await this.#recover(reopen)
         return undefined
       }
-      if (error instanceof Error && store && this.#saved !== undefined) {
+      const canSay = error instanceof Error && !(error instanceof DOMException) // whose message cannot be changed
+      if (canSay && store && this.#saved !== undefined) {
         error.message += ` (${store.name} holds the run as it was after step ${this.#saved})`
       }
       throw error

@@ -48,6 +48,10 @@ describe("inspect", () => {
     const { load } = json(await gemlet(["inspect", ...size, "--json"]))
     const { memory } = json(await gemlet(["generate", ...DEVICE, ...size, "--ids", "2,513", "-n", "1", "--json"]))
     expect(load).toMatchObject({ context: 700, chunk: 32, weights: memory.weights, cache: memory.cache })
+    const small = await gemlet(["inspect", ...size, "--dtype", "q4", "--cache-dtype", "q8", "--json"])
+    expect(json(small).load).toMatchObject({ weights: 2_345_856, cache: Math.round((load.cache * 68) / 256) })
+    const { stdout } = await gemlet(["inspect", "--cache-dtype", "q8"])
+    expect(stdout).toMatch(/^Key and value cache \(q8, .*\n.*\n {4}1,024 +306\.0 KiB +816\.0 KiB/m)
   })
 
   test("inspect refuses a folder without weights and a context beyond the model's", async () => {
@@ -59,5 +63,7 @@ describe("inspect", () => {
       "gemlet inspect",
       "context is 9999, expected a whole number from 2 to 2048, the model's limit",
     )
+    const keys = await gemlet(["inspect", "--model", fixture("goldens/tiny-hgrnbit"), "--cache-dtype", "q8"])
+    expectUsageError(keys, "gemlet inspect", "--cache-dtype: value is q8, expected f32 for a recurrent model")
   })
 })

@@ -16,6 +16,9 @@ const OVERRIDES: Readonly<Record<string, readonly number[]>> = {
   NORM: [0, 1],
 }
 
+/** Kernels that read parts of one matrix, which are all of one type. */
+const ONE_TYPE: readonly string[] = ["embed"]
+
 const { libs, ...kernels } = shaders
 const adapter = await navigator.gpu.requestAdapter()
 if (!adapter)
@@ -46,7 +49,7 @@ async function compile(code: string, constants: Record<string, number>): Promise
 
 /** Every choice of a file of wgsl/lib for each family that a kernel links with. */
 function flavoursOf(kernel: Kernel): { name: string; source: string }[] {
-  return kernel.flavours.reduce(
+  const all = kernel.flavours.reduce(
     (all, family) => {
       const files = Object.entries(libs).filter(([name]) => name.slice(0, name.lastIndexOf("_")) === family)
       return all.flatMap((one) =>
@@ -55,6 +58,8 @@ function flavoursOf(kernel: Kernel): { name: string; source: string }[] {
     },
     [{ name: "", source: "" }],
   )
+  const types = (name: string) => new Set(name.split(" ").map((file) => file.slice(file.lastIndexOf("_"))))
+  return ONE_TYPE.includes(kernel.name) ? all.filter(({ name }) => types(name).size === 1) : all
 }
 
 /** The defaults, then every combination of the values above. */

@@ -84,6 +84,19 @@ describe("a run that ends early", () => {
     expect(state.step).toBe(1)
   })
 
+  test("for want of room throws the store's own error, and keeps the last checkpoint", async () => {
+    const kept = memoryStore("store")
+    const full = new DOMException("no room", "QuotaExceededError")
+    const store: typeof kept = {
+      ...kept,
+      write: (...args) => (kept.files.has("loss.svg") ? Promise.reject(full) : kept.write(...args)),
+    }
+    const tuning = tune(await model(), STORIES, { ...RUN, store, saveEvery: 1 })
+    await expect(allSteps(tuning)).rejects.toBe(full)
+    expect(tuning.saved).toBe(1)
+    await allSteps(tune(await model(), STORIES, { ...RUN, store: kept, resume: true }))
+  })
+
   test("without a way to open the model again a lost device is a GpuError", async () => {
     const lm = await modelAlone()
     const run = async () => {

@@ -16,23 +16,31 @@ const WEIGHTS = "adapter_model.safetensors"
 
 const open = usePage()
 let files: Record<string, Uint8Array>
-let expected: { readonly base: string; readonly adapted: string }
+/** The same adapter trained on, as it were. */
+let later: Record<string, Uint8Array>
+let expected: { readonly base: string; readonly adapted: string; readonly later: string }
 beforeAll(async () => {
   files = await madeUp(192)
+  later = await madeUp(192, 1.9)
   const lm = await load(undefined, { device: testDeviceKind(), context: 256 })
   const base = await greedyText(lm)
-  await lm.loadAdapter(folderOf(files))
-  expected = { base, adapted: await greedyText(lm) }
+  const texts: string[] = []
+  for (const [name, each] of Object.entries({ files, later })) {
+    await lm.setAdapters([])
+    await lm.loadAdapter(folderOf(each), { name })
+    texts.push(await greedyText(lm))
+  }
   await lm.dispose()
-  expect(expected.adapted).not.toBe(base)
+  expected = { base, adapted: texts[0]!, later: texts[1]! }
+  expect(new Set(Object.values(expected)).size).toBe(3)
 })
 
 /** An adapter for the storyteller, or another width, with numbers that change what it says. */
-async function madeUp(width: number): Promise<Record<string, Uint8Array>> {
+async function madeUp(width: number, step = 1.7): Promise<Record<string, Uint8Array>> {
   const rank = 4
   const numbers = (count: number, step: number) =>
     Float32Array.from({ length: count }, (_, i) => 0.5 * Math.sin(step * (i + 1)))
-  const module = { rank, scale: 2, in: width, out: 640, a: numbers(rank * width, 1.7), b: numbers(640 * rank, 2.3) }
+  const module = { rank, scale: 2, in: width, out: 640, a: numbers(rank * width, step), b: numbers(640 * rank, 2.3) }
   const paths = [1, 2, 3].map((layer) => `model.layers.${layer}.mlp.up_proj`)
   const patterns = { rankPattern: new Map(), alphaPattern: new Map() }
   const kind = { useRslora: false, useDora: false, dropout: 0, taskType: "CAUSAL_LM", baseModel: "storyteller" }
@@ -161,6 +169,11 @@ describe("an adapter that was brought", () => {
     await page.getByRole("button", { name: "Stop" }).click()
     await page.getByRole("button", { name: "Answer twice" }).waitFor()
     expect(await page.getByRole("alert").count()).toBe(0)
+    await trainOn(page, later[WEIGHTS]!)
+    await page.getByRole("button", { name: "Answer twice" }).click()
+    await page.getByRole("button", { name: "Answer twice" }).waitFor()
+    expect(await side("With pirate").innerText()).toBe(expected.later.trim())
+    await trainOn(page, files[WEIGHTS]!)
 
     const alone = await download(page, "Download the adapter")
     expect(alone.name).toBe("pirate.zip")
@@ -250,6 +263,30 @@ test("the pages of adapters have no serious barrier, dark and light, wide and na
   await page.getByRole("link", { name: "pirate" }).waitFor()
   await check("list")
 })
+
+/** Does to the only adapter what a save of a run in another tab does. */
+function trainOn(page: Page, weights: Uint8Array): Promise<void> {
+  return page.evaluate(
+    async (numbers) => {
+      const adapters = await new Promise<IDBObjectStore>((resolve) => {
+        const opening = indexedDB.open("gemlet")
+        opening.onsuccess = () => resolve(opening.result.transaction("adapters", "readwrite").objectStore("adapters"))
+      })
+      const [adapter] = await new Promise<{ id: string; updated: number }[]>((resolve) => {
+        const all = adapters.getAll()
+        all.onsuccess = () => resolve(all.result)
+      })
+      adapters.put({ ...adapter!, updated: adapter!.updated + 1 })
+      adapters.transaction.db.close()
+      let folder = await navigator.storage.getDirectory()
+      for (const part of ["gemlet", "adapters", adapter!.id]) folder = await folder.getDirectoryHandle(part)
+      const writable = await (await folder.getFileHandle("adapter_model.safetensors")).createWritable()
+      await writable.write(Uint8Array.from(numbers))
+      await writable.close()
+    },
+    [...weights],
+  )
+}
 
 /** Folders of adapters in the origin's private file system. */
 function keptFiles(page: Page): Promise<string[]> {

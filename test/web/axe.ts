@@ -22,7 +22,10 @@ export async function violations(page: Page): Promise<string[]> {
     .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`)
 }
 
-/** Pixels by which the page is wider than its window. */
+/** Pixels by which the page, or what scrolls in it, is wider than its room. */
 export function overflow(page: Page): Promise<number> {
-  return page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+  return page.evaluate(() => {
+    const scrolling = [document.documentElement, ...document.querySelectorAll(".scroller")]
+    return Math.max(...scrolling.map(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth))
+  })
 }

@@ -3,29 +3,18 @@ import { readFile, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
-import type { Browser } from "playwright-core"
-import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { answers, eventually, greedy, launch, ready, say, type Visit, visit } from "./chromium.ts"
-import { type Site, serveSite } from "./site.ts"
+import { describe, expect, test } from "vitest"
+import { answers, answersShown, eventually, greedy, ready, say, usePage, type Visit } from "./chromium.ts"
 import { importable, stored, storedTurns } from "./stored.ts"
 
 const ASKED = "Tell me a story about Lily."
 const TOKENS = 32
 
-let browser: Browser
-let site: Site
-beforeAll(async () => {
-  browser = await launch()
-  site = await serveSite()
-})
-afterAll(async () => {
-  await browser.close()
-  await site[Symbol.asyncDispose]()
-})
+const open = usePage()
 
 /** A visit with the storyteller loaded. */
 async function arrive(): Promise<Visit> {
-  const arrived = await visit(browser, site)
+  const arrived = await open()
   await ready(arrived.page)
   return arrived
 }
@@ -37,7 +26,7 @@ async function cli(...args: string[]): Promise<string> {
 
 describe("chat", () => {
   test("the storyteller's greedy answer is the command line's", async () => {
-    const { page, context, errors } = await arrive()
+    const { page, errors } = await arrive()
     await greedy(page, TOKENS)
     await say(page, ASKED)
     await answers(page)
@@ -47,21 +36,19 @@ describe("chat", () => {
     const { messages } = JSON.parse(printed) as { messages: { content: string }[] }
     expect(await storedTurns(page)).toEqual(messages.map(({ content }) => content))
     expect(errors).toEqual([])
-    await context.close()
   })
 
   test("plain text goes on as the command line's", async () => {
-    const { page, context } = await arrive()
+    const { page } = await arrive()
     await greedy(page, TOKENS, "text")
     await say(page, "Once upon a time")
     await answers(page)
     const printed = await cli("generate", "Once upon a time", "--json", "--greedy", "-n", String(TOKENS))
     expect((await storedTurns(page))[1]).toBe((JSON.parse(printed) as { text: string }).text)
-    await context.close()
   })
 
   test("an answer comes in pieces, and Escape stops it", async () => {
-    const { page, context } = await arrive()
+    const { page } = await arrive()
     await greedy(page, 1500)
     await say(page, ASKED)
     const live = page.locator(".turn.live .markdown")
@@ -73,11 +60,10 @@ describe("chat", () => {
     const [conversation] = await stored(page)
     expect(conversation?.turns[1]?.facts?.ending).toBe("stopped")
     expect(conversation?.turns[1]?.text.length).toBeGreaterThan(before)
-    await context.close()
   })
 
   test("answers anew, edits a turn, goes on, and has all of it after a reload", async () => {
-    const { page, context, errors } = await arrive()
+    const { page, errors } = await arrive()
     await greedy(page, 12)
     await say(page, ASKED)
     const [first] = await answers(page)
@@ -94,27 +80,25 @@ describe("chat", () => {
     expect(edited).toHaveLength(1)
     expect(edited[0]).not.toBe(first)
     await page.reload()
-    expect(await answers(page)).toEqual(edited)
+    await eventually(() => answersShown(page)).toEqual(edited)
     await eventually(() => page.locator(".said").innerText()).toBe("Tell me a story about Tom.")
     await ready(page)
     await say(page, "And then?")
     expect(await answers(page)).toHaveLength(2)
     expect(errors).toEqual([])
-    await context.close()
   })
 
   test("what is typed and not sent stays while other views are looked at", async () => {
-    const { page, context } = await visit(browser, site)
+    const { page } = await open()
     await page.locator(".composer textarea").fill("half a thou")
     await page.getByRole("link", { name: "Models" }).click()
     await page.getByRole("heading", { name: "Another model" }).waitFor()
     await page.goBack()
     expect(await page.locator(".composer textarea").inputValue()).toBe("half a thou")
-    await context.close()
   })
 
   test("system text is part of what is asked", async () => {
-    const { page, context } = await arrive()
+    const { page } = await arrive()
     await greedy(page, 8)
     await say(page, ASKED)
     await answers(page)
@@ -127,13 +111,12 @@ describe("chat", () => {
     const [told] = await stored(page)
     expect(told!.turns[1]!.facts!.promptTokens).toBeGreaterThan(without!.turns[1]!.facts!.promptTokens)
     expect(told!.system).toBe("Write about a dog.")
-    await context.close()
   })
 })
 
 describe("conversations", () => {
   test("are found, renamed, exported, deleted and imported", async () => {
-    const { page, context, errors } = await visit(browser, site)
+    const { page, errors } = await open()
     const list = page.locator(".conversations li")
     const input = page.locator('input[accept*="json"]')
     await input.setInputFiles(importable(["a red apple", "a green pear", "a red plum"]))
@@ -159,11 +142,10 @@ describe("conversations", () => {
     await eventually(() => list.allInnerTexts()).toEqual(expect.arrayContaining(["Case 0", "Pears", "Case 2"]))
     expect(await list.count()).toBe(3) // those that were here are not there twice
     expect(errors).toEqual([])
-    await context.close()
   })
 
   test("of a file that is something else are refused in words, all of them", async () => {
-    const { page, context, errors } = await visit(browser, site)
+    const { page, errors } = await open()
     const good = JSON.parse(importable(["fine"]).buffer.toString())
     const broken = { ...good, conversations: [...good.conversations, { id: "x", title: 7 }] }
     for (const text of ["", "[]", JSON.stringify(broken)]) {
@@ -177,6 +159,5 @@ describe("conversations", () => {
     }
     expect(await stored(page)).toEqual([])
     expect(errors).toEqual([])
-    await context.close()
   })
 })

@@ -37,6 +37,23 @@ export interface Visit {
   readonly errors: string[]
 }
 
+/** The answers that have begun in a page, and those whose ends were waited for. */
+interface Counted {
+  begun: number
+  seen: number
+}
+
+function countAnswers(): void {
+  const counted: Counted = { begun: 0, seen: 0 }
+  Object.assign(globalThis, { counted })
+  const isLive = (node: Node) =>
+    node instanceof Element && (node.matches(".turn.live") || node.querySelector(".turn.live") !== null)
+  const count = (changes: readonly MutationRecord[]) => {
+    counted.begun += changes.flatMap(({ addedNodes }) => [...addedNodes]).filter(isLive).length
+  }
+  new MutationObserver(count).observe(document, { childList: true, subtree: true })
+}
+
 /** Opens a page without waiting for the model. */
 export async function visit(browser: Browser, site: Site, options: BrowserContextOptions = {}): Promise<Visit> {
   const context = await browser.newContext({ serviceWorkers: "block", ...options })
@@ -47,6 +64,7 @@ export async function visit(browser: Browser, site: Site, options: BrowserContex
   page.on("console", (message) => {
     if (message.type() === "error" || /Content.Security.Policy/i.test(message.text())) errors.push(message.text())
   })
+  await page.addInitScript(countAnswers)
   await page.goto(site.url)
   return { page, context, errors }
 }
@@ -110,6 +128,10 @@ export async function greedy(page: Page, maxTokens: number, mode?: "chat" | "tex
 
 /** Says something and does not wait for the answer. */
 export async function say(page: Page, text: string): Promise<void> {
+  await page.evaluate(() => {
+    const { counted } = globalThis as unknown as { counted: Counted }
+    counted.seen = counted.begun
+  })
   await page.locator(".composer textarea").fill(text)
   await page.keyboard.press("Enter")
 }
@@ -122,10 +144,19 @@ export async function startAnswer(page: Page, maxTokens = 1000): Promise<void> {
   await eventually(async () => (await text.innerText()).length).toBeGreaterThan(20)
 }
 
-/** Waits for the end of an answer and gives the texts of all. */
+/** Waits for the end of an answer that nobody has waited for, be it to begin yet or over already, and gives the texts of all. */
 export async function answers(page: Page): Promise<string[]> {
-  const live = page.locator(".turn.live")
-  await live.waitFor({ state: "attached", timeout: 2000 }).catch(() => {}) // it may have begun and ended already
-  await live.waitFor({ state: "detached" })
+  const isEnded = () => {
+    const { counted } = globalThis as unknown as { counted: Counted }
+    if (counted.begun === counted.seen || document.querySelector(".turn.live")) return false
+    counted.seen = counted.begun
+    return true
+  }
+  await expect.poll(() => page.evaluate(isEnded), { timeout: PATIENCE }).toBe(true)
+  return answersShown(page)
+}
+
+/** The texts of the answers that the page shows now. */
+export function answersShown(page: Page): Promise<string[]> {
   return page.locator(".turn.assistant .markdown").allInnerTexts()
 }

@@ -1,35 +1,59 @@
-import type { Page } from "playwright-core"
+import { fileURLToPath } from "node:url"
+import type { Browser, Locator, Page } from "playwright-core"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { type LanguageModel, load } from "../../src/index.ts"
 import { testDeviceKind } from "../helpers/device.ts"
 import { overflow, violations } from "./axe.ts"
-import { ready, usePage } from "./chromium.ts"
+import { eventually, launch, PATIENCE, ready, type Visit, visit } from "./chromium.ts"
+import { type Site, serveSite } from "./site.ts"
 import { importable } from "./stored.ts"
 
 const TEXT = "Once upon a time there was a little dog.\nHe liked to play with the cat."
 /** A number of three digits, computed by another adapter. */
 const NEAR = 0.01
 
-const open = usePage()
+const STORYTELLER = fileURLToPath(new URL("../../weights/storyteller", import.meta.url))
+
+/** A model's shaders take a software adapter long: all but one test share a visit. */
+let browser: Browser
+let site: Site
+let visited: Visit
 let lm: LanguageModel
 beforeAll(async () => {
+  browser = await launch()
+  site = await serveSite()
+  visited = await visit(browser, site)
+  await ready(visited.page)
   lm = await load(undefined, { device: testDeviceKind(), context: 256 })
+}, PATIENCE)
+afterAll(async () => {
+  await lm?.dispose()
+  await browser?.close()
+  await site?.[Symbol.asyncDispose]()
 })
-afterAll(() => lm?.dispose())
 
-async function arrive(options = {}) {
-  const arrived = await open(options)
-  await ready(arrived.page)
-  await arrived.page.evaluate(() => {
-    location.hash = "#/look"
-  })
-  return arrived
+async function show(page: Page, hash: string): Promise<void> {
+  await page.evaluate((to) => {
+    location.hash = to
+  }, hash)
 }
 
 async function lookAt(page: Page, text: string): Promise<void> {
+  await show(page, "#/look")
   await page.getByLabel("Text", { exact: true }).fill(text)
   await page.getByRole("button", { name: "Look", exact: true }).click()
-  await page.getByRole("table", { name: /takes most of/ }).waitFor()
+  await found(page, lm.encode(text).length)
+}
+
+/** Waits for what there is to see of a text of T tokens. */
+async function found(page: Page, T: number): Promise<void> {
+  await eventually(() => tokensOf(page).count()).toBe(T + 1)
+  await page.getByRole("table", { name: /attends most to/ }).waitFor()
+}
+
+/** The tokens of the text, and what comes next. */
+function tokensOf(page: Page): Locator {
+  return page.getByRole("listbox").getByRole("option")
 }
 
 /** The cells of a table's body. */
@@ -53,10 +77,10 @@ function expectNear(text: string, expected: number): void {
 
 describe("look inside", () => {
   test("shows what lm.predictions gives, token by token, and the sums of lm.score", async () => {
-    const { page, errors } = await arrive()
+    const { page, errors } = visited
     await lookAt(page, TEXT)
     const { tokens, ids, topLogProbs, logProbs, ranks } = await lm.predictions(TEXT)
-    expect(await page.getByRole("option").count()).toBe(tokens.length + 1)
+    expect(await tokensOf(page).count()).toBe(tokens.length + 1)
     for (const t of [1, 6, tokens.length]) {
       await choose(page, t)
       const rows = await cells(page, ".expected")
@@ -87,7 +111,7 @@ describe("look inside", () => {
   })
 
   test("shows what lm.attention gives, of the head that is chosen", async () => {
-    const { page, errors } = await arrive()
+    const { page, errors } = visited
     await lookAt(page, TEXT)
     const { config } = lm
     if (config.modelType === "hgrn_bit") throw new TypeError("the storyteller is expected to have attention")
@@ -115,17 +139,19 @@ describe("look inside", () => {
       await page.keyboard.press("ArrowLeft")
       await page.keyboard.press("ArrowLeft")
       const told = await page.locator(".map figcaption").innerText()
-      expect(told).toMatch(/^Token 12 “.*” takes .* of token 10 “/)
-      expectNear(told.match(/takes (\S+) %/)![1]!, 100 * row[10]!)
+      expect(told).toMatch(/^Token 12 “.*” gives .* to token 10 “/)
+      expectNear(told.match(/gives (\S+) %/)![1]!, 100 * row[10]!)
       await page.keyboard.press("ArrowUp")
       expect(await page.locator(".map figcaption").innerText()).toMatch(/^Token 11 /)
-      expect(await page.getByRole("option", { selected: true }).getAttribute("id")).toBe("token-11")
+      expect(await page.getByRole("listbox").getByRole("option", { selected: true }).getAttribute("id")).toBe(
+        "token-11",
+      )
     }
     await page.getByLabel("Layer").selectOption(String(local))
     await page.getByText(`a window of ${config.layers[local]!.window}, itself included`).waitFor()
     await page.getByLabel("Coloured by").selectOption("attention")
     await choose(page, 12)
-    const shares = await page.getByRole("option").evaluateAll((all) => {
+    const shares = await tokensOf(page).evaluateAll((all) => {
       return all.map((each) => Number((each as HTMLElement).style.getPropertyValue("--share")))
     })
     expect(Math.max(...shares.slice(0, 13))).toBeGreaterThan(0.1)
@@ -134,20 +160,16 @@ describe("look inside", () => {
   })
 
   test("looks at the open conversation through the chat template", async () => {
-    const { page } = await arrive()
+    const { page } = visited
     await page.locator('input[accept*="json"]').setInputFiles(importable(["A dog ran."]))
     await page.getByText("1 conversation added.").waitFor()
-    await page.evaluate(() => {
-      location.hash = "#/chat/case-0"
-    })
+    await show(page, "#/chat/case-0")
     await page.locator(".turn").waitFor()
-    await page.evaluate(() => {
-      location.hash = "#/look"
-    })
+    await show(page, "#/look")
     await page.getByRole("button", { name: "Look at “Case 0”" }).click()
-    await page.getByRole("table", { name: /takes most of/ }).waitFor()
     const ids = lm.encode([{ role: "assistant", content: "A dog ran." }])
-    const names = await page.getByRole("option").allInnerTexts()
+    await found(page, ids.length)
+    const names = await tokensOf(page).allInnerTexts()
     expect(names.slice(0, -1).map((name) => name.replaceAll("·", " ").replaceAll("⏎", "\n"))).toEqual(
       ids.map((id) => lm.tokenizer!.piece(id, false)),
     )
@@ -155,37 +177,47 @@ describe("look inside", () => {
   })
 
   test("shows hostile text as text, with what would not be seen", async () => {
-    const { page, errors } = await arrive()
+    const { page, errors } = visited
     await lookAt(page, `<img src=x onerror="alert(1)"><script>alert(1)</script>\u202egnp\u200b\u00a0é🐶`)
     expect(await page.locator(".tokens img, .tokens script").count()).toBe(0)
-    const shown = (await page.getByRole("option").allInnerTexts()).join("")
+    const shown = (await tokensOf(page).allInnerTexts()).join("")
     expect(shown).not.toMatch(/[\u202e\u200b\u00a0]/)
     expect(shown).toContain("<0xE2>")
     expect(errors).toEqual([])
   })
 
   test("says that a text is longer than the context, and cuts it only if that is agreed to", async () => {
-    const { page } = await arrive()
-    await page.getByLabel("Text", { exact: true }).fill("One day a cat sat on the mat. ".repeat(400))
+    const { page } = visited
+    await show(page, "#/models")
+    await page.locator("input[webkitdirectory]").setInputFiles(STORYTELLER)
+    await page.getByLabel(/^Context/).selectOption("1024")
+    await page.getByRole("button", { name: "Load", exact: true }).click()
+    await page.getByText("of 1,024 positions").waitFor()
+    await show(page, "#/look")
+    const text = "One day a cat sat on the mat. ".repeat(160)
+    await page.getByLabel("Text", { exact: true }).fill(text)
     await page.getByRole("button", { name: "Look", exact: true }).click()
-    const alert = page.getByRole("alert").filter({ hasText: "loaded with a context of" })
-    await alert.waitFor()
-    expect(await page.getByRole("option").count()).toBe(0)
-    const context = Number((await alert.innerText()).match(/context of ([\d,]+)/)![1]!.replace(",", ""))
-    await alert.getByRole("button", { name: /^Look at the first/ }).click()
+    const alert = page.getByRole("alert").filter({ hasText: `${lm.encode(text).length.toLocaleString("en")} tokens` })
+    await alert.getByText("a context of 1,024.").waitFor()
+    expect(await tokensOf(page).count()).toBe(0)
+    await alert.getByRole("button", { name: "Look at the first 1,024" }).click()
     await page.getByRole("listbox").waitFor()
-    expect(await page.getByRole("option").count()).toBe(context + 1)
+    expect(await tokensOf(page).count()).toBe(1024 + 1)
   })
 
-  for (const colorScheme of ["light", "dark"] as const) {
-    for (const width of [1280, 390]) {
-      test(`has no serious barrier, ${colorScheme}, ${width} pixels wide`, async () => {
-        const { page } = await arrive({ colorScheme, viewport: { width, height: 800 }, bypassCSP: true })
-        await lookAt(page, TEXT)
-        await choose(page, 7)
-        expect(await violations(page)).toEqual([])
-        expect(await overflow(page)).toBeLessThanOrEqual(0)
-      })
+  test("has no serious barrier, light and dark, wide and narrow", async () => {
+    const { page, context } = await visit(browser, site, { bypassCSP: true })
+    await ready(page)
+    await lookAt(page, TEXT)
+    await choose(page, 7)
+    for (const colorScheme of ["light", "dark"] as const) {
+      for (const width of [1280, 390]) {
+        await page.emulateMedia({ colorScheme })
+        await page.setViewportSize({ width, height: 800 })
+        expect(await violations(page), `${colorScheme}, ${width} pixels`).toEqual([])
+        expect(await overflow(page), `${colorScheme}, ${width} pixels`).toBeLessThanOrEqual(0)
+      }
     }
-  }
+    await context.close()
+  })
 })

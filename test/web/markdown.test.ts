@@ -1,24 +1,14 @@
 import { fileURLToPath } from "node:url"
-import type { Browser, Page } from "playwright-core"
+import type { Page } from "playwright-core"
 import { build } from "vite"
-import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { eventually, launch, visit } from "./chromium.ts"
+import { beforeAll, describe, expect, test } from "vitest"
+import { eventually, usePage } from "./chromium.ts"
 import { HEAVY, HOSTILE } from "./hostile.ts"
-import { type Site, serveSite } from "./site.ts"
 import { importable } from "./stored.ts"
 
 const GROWING = fileURLToPath(new URL("../../web/src/markdown/growing.ts", import.meta.url))
 
-let browser: Browser
-let site: Site
-beforeAll(async () => {
-  browser = await launch()
-  site = await serveSite()
-})
-afterAll(async () => {
-  await browser.close()
-  await site[Symbol.asyncDispose]()
-})
+const open = usePage()
 
 /** What of the text's elements could act or load. */
 function dangers(): string[] {
@@ -45,10 +35,11 @@ function dangers(): string[] {
 describe("a model's text", () => {
   test(`does nothing but be shown, in ${HOSTILE.length} hostile cases`, async () => {
     expect(HOSTILE.length).toBeGreaterThanOrEqual(50)
-    const { page, context, errors } = await visit(browser, site)
+    const { page, errors } = await open()
+    const own = new URL(".", page.url()).href
     const outside: string[] = []
     page.on("request", (request) => {
-      if (!request.url().startsWith(site.url)) outside.push(request.url())
+      if (!request.url().startsWith(own)) outside.push(request.url())
     })
     await page.locator('input[accept*="json"]').setInputFiles(importable(HOSTILE))
     for (let i = 0; i < HOSTILE.length; i++) {
@@ -63,16 +54,12 @@ describe("a model's text", () => {
     }
     expect(outside.filter((url) => !url.startsWith("blob:"))).toEqual([])
     expect(errors).toEqual([])
-    await context.close()
   })
 })
 
 describe("Markdown that grows", () => {
-  let page: Page
+  let code: string
   beforeAll(async () => {
-    page = await (await browser.newContext({ bypassCSP: true })).newPage()
-    await page.goto(`${site.url}manifest.webmanifest`) // any document without scripts of its own
-    await page.setContent("<main></main>")
     const output = await build({
       configFile: false,
       logLevel: "error",
@@ -83,11 +70,21 @@ describe("Markdown that grows", () => {
         output: [chunk],
       },
     ] = output as unknown as [{ output: [{ code: string }] }]
-    await page.addScriptTag({ type: "module", content: `${chunk.code}\nwindow.GrowingMarkdown = GrowingMarkdown` })
-    await page.waitForFunction(() => "GrowingMarkdown" in window)
+    code = `${chunk.code}\nwindow.GrowingMarkdown = GrowingMarkdown`
   })
 
+  /** A page with nothing but what draws Markdown. */
+  async function bare(): Promise<Page> {
+    const { page } = await open({ bypassCSP: true })
+    await page.goto(new URL("manifest.webmanifest", page.url()).href) // any document without scripts of its own
+    await page.setContent("<main></main>")
+    await page.addScriptTag({ type: "module", content: code })
+    await page.waitForFunction(() => "GrowingMarkdown" in window)
+    return page
+  }
+
   test("is at its end as if it had come at once", async () => {
+    const page = await bare()
     for (const text of [...SAMPLES, ...HOSTILE]) {
       const [grown, whole] = await page.evaluate(grow, text)
       expect(grown, text).toBe(whole)
@@ -95,6 +92,7 @@ describe("Markdown that grows", () => {
   })
 
   test("takes no long time for any text", async () => {
+    const page = await bare()
     for (const { name, text } of HEAVY) {
       const { longest, shown } = await page.evaluate(time, text)
       expect(longest, name).toBeLessThan(3000)
@@ -103,6 +101,7 @@ describe("Markdown that grows", () => {
   })
 
   test("shows Markdown as what it means", async () => {
+    const page = await bare()
     const html = (text: string) => page.evaluate(grow, text).then(([, whole]) => whole)
     expect(await html("# A\n\n*b* **c** `d`")).toBe("<h1>A</h1>\n<p><em>b</em> <strong>c</strong> <code>d</code></p>\n")
     expect(await html("```js\nlet a = 1 < 2\n```")).toContain('<span class="hljs-keyword">let</span>')

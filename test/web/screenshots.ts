@@ -2,15 +2,16 @@
 //   npm run web:build && npx tsx test/web/screenshots.ts        (then look at them)
 import { fileURLToPath } from "node:url"
 import type { Page } from "playwright-core"
-import { answers, greedy, launch, ready, say, visit } from "./chromium.ts"
+import { answers, eventually, greedy, launch, PATIENCE, ready, say, visit } from "./chromium.ts"
 import { serveSite } from "./site.ts"
 
-const FOLDER = fileURLToPath(new URL("../../docs/images/", import.meta.url))
+const FOLDER = process.env.PICTURES ?? fileURLToPath(new URL("../../docs/images/", import.meta.url))
 const STORYTELLER = fileURLToPath(new URL("../../weights/storyteller", import.meta.url))
 const SIZES = [
   { width: 1280, height: 800 },
   { width: 390, height: 780 },
 ]
+const STEPS = 40
 
 /** What is on the picture of a conversation: Markdown of all kinds, which the storyteller does not write. */
 const SAMPLE = `Sorting by merging takes two halves that are sorted and goes through **both at once**:
@@ -32,10 +33,17 @@ def merge(a: list, b: list) -> list:
 1. It is *stable*: equal elements stay in order.
 2. It needs a list of the same length beside.`
 
+/** What the run on the pictures learns: stories in which every animal says the same. */
+const EXAMPLES = ["fox", "owl", "bear", "frog", "duck", "cat", "hen", "mole", "dog", "bird"]
+  .flatMap((animal) =>
+    ["boat", "drum", "kite"].map((thing) => `Once there was a ${animal}. The ${animal} had a red ${thing}. "Ahoy!" it said.`),
+  )
+  .map((text) => JSON.stringify({ text }))
+  .join("\n")
+
 async function conversation(page: Page): Promise<void> {
   await greedy(page, 90)
   await say(page, "Tell me a story about Lily.")
-  await page.locator(".turn.live").waitFor()
   await answers(page)
 }
 
@@ -55,11 +63,66 @@ async function markdown(page: Page): Promise<void> {
   await page.locator(".turn.assistant").waitFor()
 }
 
+/** A kept model, and another that is looked at. */
 async function models(page: Page): Promise<void> {
   await go(page, "#/models")
   await page.locator("input[webkitdirectory]").setInputFiles(STORYTELLER)
+  await page.getByLabel("Keep it on this device").check()
+  await page.getByRole("button", { name: "Keep and load" }).click()
+  await page.getByText("last used").waitFor()
+  await page.getByText("GPU memory in all").waitFor()
+  await page.getByRole("button", { name: /^Load / }).click()
   await page.getByRole("row").filter({ hasText: "4 bits" }).getByText("MiB").first().waitFor()
-  await page.locator(".scroller").evaluate((element) => element.scrollTo(0, element.scrollHeight))
+}
+
+/** A run underway, more than half done. */
+async function run(page: Page): Promise<void> {
+  await go(page, "#/adapters")
+  await page.getByRole("textbox", { name: /^Examples/ }).fill(EXAMPLES)
+  await page.getByLabel("Name").fill("Sailors")
+  const numbers = { Rank: 4, Steps: STEPS, "Rows a step": 2, "Tokens a row": 64, "Learning rate": 0.002 }
+  for (const [name, value] of Object.entries(numbers)) await page.getByLabel(name).fill(String(value))
+  await page.getByRole("button", { name: "See what it takes" }).click()
+  await page.getByRole("button", { name: "Start training" }).click()
+  const bar = page.getByRole("progressbar", { name: /^Training of/ })
+  await eventually(() => bar.evaluate((element) => (element as HTMLProgressElement).value)).toBeGreaterThan(STEPS / 2)
+  await page.getByRole("button", { name: "Pause" }).click()
+  await page.getByRole("button", { name: "Go on", exact: true }).waitFor()
+  await page.locator("svg[role=img]").first().scrollIntoViewIfNeeded()
+}
+
+/** The adapter that has come of it, beside the base. */
+async function adapter(page: Page): Promise<void> {
+  await page.getByRole("button", { name: "Go on", exact: true }).click()
+  await page.getByText(`It is done: ${STEPS} steps.`).waitFor({ timeout: 2 * PATIENCE })
+  await page.getByLabel("Prompt").fill("Tell me a story about a fox.")
+  await page.getByRole("button", { name: "Answer twice" }).click()
+  await page.getByRole("button", { name: "Stop" }).waitFor()
+  await page.getByRole("button", { name: "Answer twice" }).waitFor()
+  await page.getByRole("heading", { name: "Try it beside the base" }).evaluate((element) => element.scrollIntoView())
+}
+
+async function adapters(page: Page): Promise<void> {
+  await go(page, "#/adapters")
+  await page.getByRole("heading", { name: "Bring one" }).waitFor()
+  await page.locator(".scroller").evaluate((element) => element.scrollTo(0, 0))
+}
+
+async function look(page: Page): Promise<void> {
+  await go(page, "#/look")
+  const text = "Once upon a time, there was a little girl named Lily. She loved to play outside with her red ball."
+  await page.getByLabel("Text", { exact: true }).fill(text)
+  await page.getByRole("button", { name: "Look", exact: true }).click()
+  await page.getByRole("table", { name: /attends most to/ }).waitFor()
+  await page.getByRole("listbox").focus()
+  await page.keyboard.press("Home")
+  for (let i = 0; i < 12; i++) await page.keyboard.press("ArrowRight")
+  await page.getByRole("listbox").evaluate((element) => element.scrollIntoView())
+}
+
+/** The same page, further down. */
+async function attention(page: Page): Promise<void> {
+  await page.locator("canvas").first().evaluate((element) => element.scrollIntoView({ block: "center" }))
 }
 
 async function go(page: Page, hash: string): Promise<void> {
@@ -68,19 +131,24 @@ async function go(page: Page, hash: string): Promise<void> {
   }, hash)
 }
 
+const VIEWS = { conversation, markdown, run, adapter, adapters, look, attention, models }
+
 const browser = await launch()
 await using site = await serveSite()
 try {
-  for (const colorScheme of ["light", "dark"] as const) {
-    for (const viewport of SIZES) {
-      const { page, context } = await visit(browser, site, { colorScheme, viewport })
-      await ready(page)
-      for (const [name, view] of Object.entries({ conversation, markdown, models })) {
-        await view(page)
-        await page.mouse.move(0, 0)
+  const { page } = await visit(browser, site)
+  await ready(page)
+  for (const [name, view] of Object.entries(VIEWS)) {
+    await page.setViewportSize(SIZES[0]!)
+    await view(page)
+    await page.mouse.move(0, 0)
+    for (const colorScheme of ["light", "dark"] as const) {
+      for (const viewport of SIZES) {
+        await page.emulateMedia({ colorScheme })
+        await page.setViewportSize(viewport)
+        await page.waitForTimeout(300) // what is drawn by its width is drawn anew
         await page.screenshot({ path: `${FOLDER}web_${name}_${viewport.width}_${colorScheme}.png` })
       }
-      await context.close()
     }
   }
 } finally {

@@ -6,18 +6,7 @@ import { promisify } from "node:util"
 import type { Page } from "playwright-core"
 import { describe, expect, onTestFinished, test } from "vitest"
 import { violations } from "./axe.ts"
-import {
-  answers,
-  beforeEngine,
-  eventually,
-  greedy,
-  KEEP_DEVICE,
-  loseDevice,
-  PATIENCE,
-  ready,
-  say,
-  usePage,
-} from "./chromium.ts"
+import { answers, beforeEngine, greedy, KEEP_DEVICE, loseDevice, PATIENCE, ready, say, usePage } from "./chromium.ts"
 import { storedTurns } from "./stored.ts"
 
 const open = usePage()
@@ -33,12 +22,17 @@ const EXAMPLES = ANIMALS.flatMap((animal) =>
   ),
 ).join("\n")
 
-/** Makes reading from the GPU slow, so that a run of a few steps can be met in its middle. */
-const SLOW = `{ const own = GPUBuffer.prototype.mapAsync
-  GPUBuffer.prototype.mapAsync = async function (...args) {
-    await new Promise((resolve) => setTimeout(resolve, 10))
-    return own.apply(this, args)
-  } }`
+/** Lets the page take its time with each save, so that a run of a few steps can be met in its middle. */
+async function slowly(page: Page): Promise<void> {
+  await page.addInitScript(() => {
+    const own = StorageManager.prototype.getDirectory
+    StorageManager.prototype.getDirectory = async function () {
+      await new Promise((resolve) => setTimeout(resolve, 250))
+      return own.call(this)
+    }
+  })
+  await page.reload()
+}
 
 type Method = "lora" | "lamda"
 
@@ -60,10 +54,11 @@ async function start(page: Page, method: Method): Promise<void> {
   await page.getByRole("button", { name: "Start training" }).click()
 }
 
-/** Waits until so many steps are made, and no more than a few. */
+/** Waits until so many steps are made. */
 async function reach(page: Page, step: number): Promise<void> {
   const bar = page.getByRole("progressbar", { name: /^Training of/ })
-  await eventually(() => bar.evaluate((element) => (element as HTMLProgressElement).value)).toBeGreaterThanOrEqual(step)
+  const made = () => bar.evaluate((element) => (element as HTMLProgressElement).value)
+  await expect.poll(made, { timeout: PATIENCE }).toBeGreaterThanOrEqual(step)
 }
 
 async function goOn(page: Page, label = "Go on"): Promise<void> {
@@ -142,7 +137,8 @@ describe("a run of LoRA", () => {
     "that is paused, closed in its middle and loses its device ends as one that is not, to the bit",
     async () => {
       const { page } = await open()
-      await beforeEngine(page, KEEP_DEVICE + SLOW)
+      await beforeEngine(page, KEEP_DEVICE)
+      await slowly(page)
       await ready(page)
       await start(page, "lora")
       await finish(page)
@@ -155,7 +151,6 @@ describe("a run of LoRA", () => {
       await reach(page, 4)
       await page.reload()
       await page.getByText(/It was interrupted; step \d+ of 20 is saved/).waitFor()
-      await ready(page).catch(() => {})
       await goOn(page)
       await reach(page, 9)
       await loseDevice(page)
@@ -172,7 +167,7 @@ test(
   "a run of LaMDA lowers the loss, and one that is closed in its middle ends the same, to the bit",
   async () => {
     const { page, errors } = await open()
-    await beforeEngine(page, SLOW)
+    await slowly(page)
     await ready(page)
     await start(page, "lamda")
     await finish(page)
@@ -231,11 +226,20 @@ test("examples that are none are told with their line, and what was typed stays"
   expect(errors).toEqual([])
 })
 
-test("while a run has the model the chat says so, and offers to pause it; another tab leaves it alone", async () => {
+test("a run stops where there is no room, and goes on; the chat offers to pause it, and another tab leaves it alone", async () => {
   const { page, context } = await open()
-  await beforeEngine(page, SLOW)
+  await slowly(page)
   await ready(page)
   await start(page, "lora")
+  await reach(page, 1)
+  const session = await context.newCDPSession(page)
+  const { origin } = new URL(page.url())
+  const usage = await page.evaluate(async () => (await navigator.storage.estimate()).usage!)
+  await session.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: usage + 100_000 })
+  await page.getByRole("alert").getByText("There is not enough room on this device").waitFor()
+  await page.getByText(/What was learnt up to step \d+ of 20 is kept/).waitFor()
+  await session.send("Storage.overrideQuotaForOrigin", { origin })
+  await goOn(page)
   await page.getByText("It is being trained.").waitFor()
   const other = await context.newPage()
   await other.goto(page.url())

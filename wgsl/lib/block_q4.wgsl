@@ -1,6 +1,6 @@
 // The product of a block of 32 columns of a token in int8 and of four rows in four bits. One multiplication makes two products
 // and their sum: (p + 2^16 q) * (b + 2^16 a) has p a + q b in its upper half, above p b. The sum is exact: of codes * q, of which
-// zero * sum(codes) is taken away, both in sixteenths.
+// zero * sum(codes) is taken away.
 const BLOCK_WORDS = 5u; // of a row
 const NIBBLES = vec4<u32>(0x000f000fu);
 
@@ -15,12 +15,12 @@ fn half_of(codes: vec4<u32>) -> Half {
 }
 
 // A block of four rows: eight columns a word, then the scales with the zeros in sixteenths.
-struct Words { a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, scales: vec4<f32>, zeros: vec4<i32> }
+struct Words { a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, scales: vec4<f32>, sixteenths: vec4<f32> }
 
 fn words_at(i: u32) -> Words {
   let last = weight[i + 4u * QUADS];
   return Words(weight[i], weight[i + QUADS], weight[i + 2u * QUADS], weight[i + 3u * QUADS],
-               bitcast<vec4<f32>>(last & vec4<u32>(~255u)), vec4<i32>(last & vec4<u32>(255u)));
+               bitcast<vec4<f32>>(last & vec4<u32>(~255u)), vec4<f32>(last & vec4<u32>(255u)));
 }
 
 fn product(w: vec4<u32>, e0: u32, o0: u32, e1: u32, o1: u32) -> vec4<u32> {
@@ -37,5 +37,5 @@ fn sixteen(a: vec4<u32>, b: vec4<u32>, c: Half) -> vec4<i32> {
 
 fn product_of(w: Words, c: Codes) -> vec4<f32> {
   let sums = sixteen(w.a, w.b, c.first) + sixteen(w.c, w.d, c.second);
-  return w.scales * ((c.scale * 0.0625) * vec4<f32>((sums << vec4<u32>(4u)) - w.zeros * c.sum));
+  return w.scales * (c.scale * (vec4<f32>(sums) - w.sixteenths * (0.0625 * f32(c.sum)))); // the difference is exact
 }

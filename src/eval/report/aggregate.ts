@@ -112,9 +112,14 @@ function placeScores(lines: readonly ResultLine[], seed: number, name: string) {
   }
 }
 
+/** Those that are no finite numbers are left out, and a mean of none is none. */
 function meanBaselines(all: readonly BaselineScores[]): BaselineScores {
-  const mean = (key: keyof BaselineScores) => all.reduce((sum, each) => sum + each[key], 0) / all.length
+  const mean = (key: keyof BaselineScores) => meanOf(all.map((each) => each[key]).filter(Number.isFinite))
   return { empty: mean("empty"), echo: mean("echo"), random: mean("random") }
+}
+
+function meanOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length
 }
 
 /** Buckets over all instances by where they begin, as the last one of a text may be cut; each token counts the same. */
@@ -142,8 +147,7 @@ function meanParts(lines: readonly ResultLine[]): Record<string, number> {
     if (!found.has(key)) found.set(key, [])
     found.get(key)!.push(value)
   }
-  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
-  return Object.fromEntries([...found].map(([key, values]) => [key, mean(values)]))
+  return Object.fromEntries([...found].map(([key, values]) => [key, meanOf(values)]))
 }
 
 function troublesOf(lines: readonly ResultLine[]): Map<string, number> {

@@ -2,15 +2,15 @@ import type { ReadRun } from "../run_folder.ts"
 import type { PlaceScores, TaskScores } from "./aggregate.ts"
 import type { Comparison, PlaceDifference } from "./compare.ts"
 
-type Field = string | number | undefined
+type Field = string | number | null | undefined
 
 /**
- * Rows as CSV (RFC 4180): fields in quotes where they have to be, CRLF after each row. Numbers have all their digits, nothing is an
- * empty field.
+ * Rows as CSV (RFC 4180): fields in quotes where they have to be, CRLF after each row. Numbers have all their digits; what is missing
+ * is an empty field.
  */
 export function csv(rows: readonly (readonly Field[])[]): string {
   const field = (value: Field) => {
-    const text = value === undefined ? "" : String(value)
+    const text = Number.isNaN(value) ? "" : String(value ?? "")
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
   }
   return rows.map((row) => `${row.map(field).join(",")}\r\n`).join("")

@@ -11,7 +11,7 @@ const PAGE = 100
 let chosen = []
 
 const number = (value) => value.toLocaleString("en-US")
-const score = (value) => (Math.abs(value) < 10 ? value.toFixed(3) : value.toPrecision(4))
+const score = (value) => (value === null ? "none" : Math.abs(value) < 10 ? value.toFixed(3) : value.toPrecision(4))
 
 function element(name, className, ...children) {
   const made = document.createElement(name)

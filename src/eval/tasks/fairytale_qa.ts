@@ -17,7 +17,7 @@ interface Question {
   readonly answers: readonly string[]
 }
 
-const task = { name: "fairytale_qa", defaults: { samples: 200, maxTokens: 32 } }
+const task = { name: "fairytale_qa", defaults: { samples: 200, maxTokens: 64 } }
 
 /** Questions about tales. Where a tale is too long for the model, or for the length asked for, what lies around the answer is kept. */
 export const fairytaleQa: Task = {

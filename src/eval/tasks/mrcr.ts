@@ -5,7 +5,7 @@ import { drawNeedles, drawQuestion, fillers, type Needles, transcript } from "..
 import { alphanumeric, pick } from "../text/draw.ts"
 import { expectLength, fitLength, fitSize } from "../text/fit.ts"
 import { type PromptText, tokenizerOf } from "../text/prompt.ts"
-import { article, type Writing } from "../text/writing.ts"
+import { type Writing, withArticle } from "../text/writing.ts"
 import { answerBaselines, answerText } from "./answers.ts"
 import { answerTokens, lengthsOf, planOf, range, samplesOf } from "./plans.ts"
 
@@ -106,7 +106,7 @@ function prompt(transcript: string, pad: string, question: Question): PromptText
 }
 
 function ask({ mark, ordinal, writing: { format, topic, style } }: Question): string {
-  const text = `the ${ORDINALS[ordinal]} ${format} about ${topic} in ${article(style)} ${style} style`
+  const text = `the ${ORDINALS[ordinal]} ${format} about ${topic} in ${withArticle(style)} style`
   return `Prepend ${mark} to ${text}, word for word as it stands above, and output nothing else.`
 }
 

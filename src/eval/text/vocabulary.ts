@@ -4,7 +4,7 @@ import { readBooks, sentenceWords } from "./books.ts"
 const WORD = /^[a-z]{4,10}$/
 
 /** What was found in records of books: they are many, and the same for each instance. */
-const known = new WeakMap<readonly unknown[], readonly string[]>()
+const known = new WeakMap<readonly unknown[], Promise<readonly string[]>>()
 
 /**
  * Plain words of the books, in the order of the alphabet: 4 to 10 lower-case letters, and found at least three times, which leaves out
@@ -12,9 +12,9 @@ const known = new WeakMap<readonly unknown[], readonly string[]>()
  */
 export async function vocabulary(data: EvalData): Promise<readonly string[]> {
   const records = await data.read("books")
-  const words = known.get(records) ?? plainWords((await readBooks(data)).map(({ text }) => text))
+  const words = known.get(records) ?? readBooks(data).then((books) => plainWords(books.map(({ text }) => text)))
   known.set(records, words)
-  return words
+  return await words
 }
 
 function plainWords(texts: readonly string[]): string[] {

@@ -58,11 +58,11 @@ export interface Writing {
 }
 
 export function request({ format, topic, style }: Writing): string {
-  return `Write ${article(format)} ${format} about ${topic} in ${article(style)} ${style} style.`
+  return `Write ${withArticle(format)} about ${topic} in ${withArticle(style)} style.`
 }
 
-export function article(word: string): string {
-  return /^[aeiou]/i.test(word) ? "an" : "a"
+export function withArticle(word: string): string {
+  return `${/^[aeiou]/i.test(word) ? "an" : "a"} ${word}`
 }
 
 /** A text of the kind asked for, of a grammar: `sentences` of them behind an opening. */
@@ -70,6 +70,7 @@ export function write(random: Random, { format, topic, style }: Writing, sentenc
   const opening = pick(random, OPENINGS[format]!).replace("#", pick(random, NAMES))
   const rest = Array.from({ length: sentences }, () => {
     const text = pick(random, SENTENCES)
+      .replace(/\ba @/g, () => withArticle(pick(random, ADJECTIVES)))
       .replace(/@/g, () => pick(random, ADJECTIVES))
       .replace(/~/g, () => pick(random, NOUNS))
       .replace("%", topic)

@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals"
 import { go } from "../state/route.ts"
-import { activeRun, adapters, model, notice, shownId, type Trouble, view } from "../state/store.ts"
+import { activeRun, adapters, model, notice, readyModel, shownId, type Trouble, view } from "../state/store.ts"
 import { PageError, troubleOf } from "../state/trouble.ts"
 import { type Adapter, adapterFolder } from "../storage/adapter.ts"
 import { changeAdapter, deleteAdapter, listAdapters, onOthersWriteAdapters, writeAdapter } from "../storage/database.ts"
@@ -10,7 +10,7 @@ import { readPrivateFile, removePrivateFolder, writePrivateFile } from "../stora
 import { fileNameOf, saveFile } from "../ui/files.ts"
 import { baseOf } from "./base.ts"
 import { CONFIG, findPeftFiles, nameOfFiles, WEIGHTS } from "./peft_files.ts"
-import { tryFiles } from "./switch.ts"
+import { forgetAdapter, tryFiles } from "./switch.ts"
 import { type ZipFile, zip } from "./zip/write_zip.ts"
 
 /** Files on their way to be an adapter of the page, or why they are none. */
@@ -67,6 +67,8 @@ export async function removeAdapter({ id, name }: Adapter): Promise<boolean> {
       return true
     }),
   )
+  const lm = readyModel.value
+  if (isGone && lm) forgetAdapter(lm, id).catch(() => {}) // a model that is gone has none
   await refreshAdapters()
   return isGone ?? false
 }

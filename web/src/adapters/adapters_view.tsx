@@ -24,8 +24,8 @@ function Overview() {
         An adapter is what a model learns from examples of yours. It lies beside the model, which stays as it is, and
         can be chosen for each conversation. Examples and adapters stay on this device.
       </p>
-      <NewRun />
       <Kept />
+      <NewRun />
       <Bring />
     </>
   )

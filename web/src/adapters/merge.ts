@@ -3,7 +3,7 @@
 
 import { signal } from "@preact/signals"
 import { merge } from "../engine.ts"
-import { placeOf } from "../models/load_model.ts"
+import { placeOf, tokenFor } from "../models/load_model.ts"
 import { model, type Trouble } from "../state/store.ts"
 import { PageError, troubleOf } from "../state/trouble.ts"
 import { type Adapter, adapterFolder } from "../storage/adapter.ts"
@@ -103,7 +103,9 @@ async function writeMerged(
       names.push(file)
     },
   }
-  await merge(await placeOf(value.choice.location), [await privateFolder(adapterFolder(id))], store)
+  const { location } = value.choice
+  const adapter = await privateFolder(adapterFolder(id))
+  await merge(await placeOf(location), [adapter], store, { token: tokenFor(location) })
   return Promise.all(names.map(async (name) => (await readPrivateFile(folder, name))!))
 }
 

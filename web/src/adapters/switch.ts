@@ -56,6 +56,14 @@ export async function adaptersSettled(): Promise<void> {
   await queue
 }
 
+/** Takes an adapter that was deleted off a model. */
+export function forgetAdapter(lm: WorkerLanguageModel, id: string): Promise<void> {
+  return inTurn(async () => {
+    const stamps = loaded.get(lm)
+    if (stamps?.has(id)) await takeOut(lm, stamps, id)
+  })
+}
+
 function inTurn<T>(work: () => Promise<T>): Promise<T> {
   const result = queue.then(work)
   queue = result.catch(() => {}) // told to whom it concerns

@@ -23,6 +23,7 @@ import {
   withTurns,
 } from "../storage/conversation.ts"
 import { readConversation } from "../storage/database.ts"
+import { adapterName } from "./adapter_of.ts"
 import { keep } from "./conversations.ts"
 import { promptOf, upTo } from "./prompt.ts"
 
@@ -90,7 +91,7 @@ async function run(
   // By the name that it was chosen by: the page can load it again by that.
   const name = model.value.kind === "ready" ? model.value.choice.name : lm.name
   const counts = { tokens: 0, tokensPerSecond: 0, promptTokens: 0, reusedTokens: 0, seed: undefined }
-  const facts = { model: name, adapter: asked.adapter?.name, ...counts }
+  const facts = { model: name, adapter: adapterName(asked), ...counts }
   const { signal: aborted } = current.controller
   let generation: ReturnType<WorkerLanguageModel["generate"]> | undefined
   const measured = () => ({

@@ -3,6 +3,7 @@ import { useEffect, useRef } from "preact/hooks"
 import { activeRun, answeringHere, conversation, live, model, positions, readyModel } from "../state/store.ts"
 import { formatBytes, formatCount } from "../ui/format.ts"
 import { Icon, IconButton } from "../ui/icons.tsx"
+import { adapterName } from "./adapter_of.ts"
 import { send, stop } from "./answer.ts"
 import { modeWith } from "./prompt.ts"
 import { SettingsDialog, settingsOpen } from "./settings_dialog.tsx"
@@ -105,7 +106,7 @@ function Gauges() {
         {formatCount(used)} of {formatCount(lm.context)} positions
       </span>
       <span>{formatBytes(lm.memory.total)} of GPU memory</span>
-      {conversation.value?.adapter && <span>with {conversation.value.adapter.name}</span>}
+      {conversation.value?.adapter && <span>with {adapterName(conversation.value)}</span>}
     </p>
   )
 }

@@ -1,20 +1,7 @@
 import { fits } from "../adapters/base.ts"
 import { adapters, conversation, live, model } from "../state/store.ts"
-import type { Adapter } from "../storage/adapter.ts"
-import type { Conversation } from "../storage/conversation.ts"
+import { adapterOf } from "./adapter_of.ts"
 import { keep } from "./conversations.ts"
-
-/** The adapter that a conversation is with, as the page keeps it. */
-export function adapterOf({ adapter }: Pick<Conversation, "adapter">): Adapter | undefined {
-  return adapter && adapters.value?.find(({ id }) => id === adapter.id)
-}
-
-/** The adapters that are for the model that is there. */
-export function fittingAdapters(): readonly Adapter[] {
-  const { value } = model
-  if (value.kind !== "ready") return []
-  return adapters.value?.filter(({ base, bytes }) => bytes !== undefined && fits(base, value.choice)) ?? []
-}
 
 /** Says why the adapter of a conversation cannot be on, and offers to go on without. */
 export function OtherAdapter() {

@@ -1,7 +1,7 @@
 import { wayTo } from "../models/choose.ts"
 import { conversation, live, model } from "../state/store.ts"
 import type { Conversation } from "../storage/conversation.ts"
-import { adapterOf } from "./other_adapter.tsx"
+import { adapterOf } from "./adapter_of.ts"
 
 /** Offers the model that a conversation was with, or that its adapter is for, where another is there and that one can be had again. */
 export function OtherModel() {

@@ -2,8 +2,8 @@ import { signal } from "@preact/signals"
 import { conversation, readyModel, type SamplingSettings, sampling } from "../state/store.ts"
 import type { Conversation, Mode } from "../storage/conversation.ts"
 import { Dialog } from "../ui/dialog.tsx"
+import { fittingAdapters } from "./adapter_of.ts"
 import { keep } from "./conversations.ts"
-import { fittingAdapters } from "./other_adapter.tsx"
 import { modeWith } from "./prompt.ts"
 
 export const settingsOpen = signal(false)

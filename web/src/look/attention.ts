@@ -9,6 +9,8 @@ import { type Look, look, troubleHere } from "./look.ts"
 /** Weights of one head over T tokens. */
 export interface Attention {
   readonly which: AttentionHead
+  /** Of what text. */
+  readonly tokens: readonly number[]
   readonly T: number
   /** `[T, T]`, a row for each query. */
   readonly weights: Float32Array
@@ -45,7 +47,7 @@ export async function ask({ lm, adapter, predictions }: Look, which: AttentionHe
     head.value === which && look.value.kind === "done" && look.value.look.predictions === predictions
   try {
     const { data } = await withAdapter(lm, adapter, async () => (isWanted() ? lm.attention(tokens, which) : NOTHING))
-    if (isWanted()) attention.value = { kind: "done", attention: { which, T: tokens.length, weights: data } }
+    if (isWanted()) attention.value = { kind: "done", attention: { which, tokens, T: tokens.length, weights: data } }
   } catch (error) {
     if (isWanted()) attention.value = { kind: "failed", trouble: troubleHere(error) }
   }

@@ -68,12 +68,12 @@ export function AttentionMap({ attention, window, nameOf }: Props) {
           <rect class="query" x="0" y={query} width={query + 1} height="1" />
           <path
             class="edge"
-            d={`M0 0L${T} ${T}${window !== null && window < T ? `M0 ${window}L${T - window} ${T}` : ""}`}
+            d={`M1 0L${T} ${T - 1}${window !== null && window < T ? `M0 ${window}L${T - window} ${T}` : ""}`}
           />
         </svg>
       </button>
       <figcaption id="cell" class="quiet" aria-live="polite">
-        {`Token ${q} “${nameOf(q)}” takes ${formatShare(weights[q * T + k]!)} of token ${k} “${nameOf(k)}”`}
+        {`Token ${q} “${nameOf(q)}” gives ${formatShare(weights[q * T + k]!)} of its attention to token ${k} “${nameOf(k)}”`}
       </figcaption>
     </figure>
   )

@@ -89,8 +89,8 @@ function Weights({ look, window }: { readonly look: Look; readonly window: numbe
       </p>
     )
   }
-  // Of what was looked at before nothing is shown: its tokens are others.
-  if (value.kind !== "done" || value.attention.T !== tokens.length) {
+  // Of another text, or another head, nothing is shown.
+  if (value.kind !== "done" || value.attention.tokens !== tokens || value.attention.which !== head.value) {
     return (
       <p class="weights quiet" role="status">
         The weights are computed…
@@ -113,7 +113,7 @@ function Strongest({ attention, nameOf }: { readonly attention: Attention; reado
   return (
     <table class="strongest">
       <caption class="quiet">
-        Token {query} “{nameOf(query)}” takes most of
+        Token {query} “{nameOf(query)}” attends most to
       </caption>
       <thead>
         <tr>

@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals"
-import { fittingAdapters } from "../chat/other_adapter.tsx"
+import { fittingAdapters } from "../chat/adapter_of.ts"
 import { ModelTrouble } from "../models/model_trouble.tsx"
 import { conversation, model, readyModel } from "../state/store.ts"
 import { formatCount } from "../ui/format.ts"

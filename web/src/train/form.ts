@@ -48,8 +48,8 @@ export function numberSettings(): readonly NumberSetting[] {
     { key: "rank", label: "Rank", hint: "how much it can learn", min: 1, max: 1024, step: 1 },
     { key: "steps", label: "Steps", hint: "updates in all", min: 1, max: MOST, step: 1 },
     { key: "batch", label: "Rows a step", hint: "more are steadier, and slower", min: 1, max: 1024, step: 1 },
-    { key: "context", label: "Tokens a row", hint: "longer examples are cut", min: 2, max: longest, step: 1 },
-    { key: "rate", label: "Learning rate", hint: "empty: as the method has it", min: 1e-9, max: 10, step: "any" },
+    { key: "context", label: "Tokens a row", hint: "longer examples come in pieces", min: 2, max: longest, step: 1 },
+    { key: "rate", label: "Learning rate", hint: "empty: what suits the method", min: 1e-9, max: 10, step: "any" },
     { key: "seed", label: "Seed", hint: "the same seed, the same run", min: 0, max: 2 ** 32 - 1, step: 1 },
   ]
 }

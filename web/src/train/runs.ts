@@ -9,7 +9,14 @@ import { go } from "../state/route.ts"
 import { activeRun, type Choice, model, notice, type Trouble } from "../state/store.ts"
 import { PageError, troubleOf } from "../state/trouble.ts"
 import { type Adapter, adapterFolder, type RunOptions, type TrainingRun } from "../storage/adapter.ts"
-import { changeAdapter, readAdapter, readRecords, writeAdapter, writeRecords } from "../storage/database.ts"
+import {
+  changeAdapter,
+  deleteAdapter,
+  readAdapter,
+  readRecords,
+  writeAdapter,
+  writeRecords,
+} from "../storage/database.ts"
 import { privateBytes } from "../storage/private_files.ts"
 import type { Examples } from "./examples.ts"
 import { Run } from "./run.ts"
@@ -40,8 +47,8 @@ export async function weighRun(name: string, options: RunOptions, { lines, count
   const progress = { settings: undefined, status: "underway", step: 0, curve: [], trouble: undefined } as const
   const run: TrainingRun = { options, loaded: value.choice.options, records: count, ...progress }
   const adapter = { id, name, base: baseOf(value.choice), created: now, updated: now, bytes: undefined, run }
-  const release = await takeRun(id)
-  candidate = { run: new Run(value.lm, { id, name, options, lines, from: 0 }, release!), adapter, lines }
+  const release = (await takeRun(id))! // nobody else knows of it
+  candidate = { run: new Run(value.lm, { id, name, options, lines, from: 0 }, release), adapter, lines }
   const own = candidate
   try {
     const preflight = await own.run.weigh()
@@ -71,6 +78,7 @@ export async function startRun(): Promise<void> {
     await writeAdapter(adapter)
   } catch (error) {
     candidate = undefined
+    await deleteAdapter(adapter.id).catch(() => {}) // the reason comes first
     await run.end()
     weighing.value = { kind: "failed", trouble: runTrouble(error) }
     return
@@ -92,8 +100,8 @@ export async function pauseRun(): Promise<void> {
 export async function resumeRun(id: string): Promise<void> {
   const release = await takeRun(id)
   if (!release) return // another tab is at it, which the view says
-  const adapter = await readAdapter(id)
   try {
+    const adapter = await readAdapter(id)
     await pauseRun()
     const lines = await readRecords(id)
     if (!adapter?.run || lines === undefined) {
@@ -112,7 +120,7 @@ export async function resumeRun(id: string): Promise<void> {
 
 /** Begins anew where what was saved cannot be read. */
 export async function restartRun(id: string): Promise<void> {
-  await change(id, { step: 0, curve: [] })
+  await keepStatus(id, { step: 0, curve: [] })
   await resumeRun(id)
 }
 

@@ -69,7 +69,7 @@ export function Chart({ label, series, x: kind, xLabel, yLabel }: ChartProps) {
       </svg>
       <figcaption>
         {drawn.map(({ name, style, points }) => {
-          const value = read.find((each) => each.name === name) ?? points.at(-1)
+          const value = read.length > 0 ? read.find((each) => each.name === name) : points.at(-1)
           return (
             <span key={name}>
               <i class={style} /> {name} {value && <b>{formatNumber(value.y)}</b>}
