@@ -23,7 +23,8 @@ import { Line } from "./status_line.ts"
 /** Runs tasks on the model that the flags name, shows how far it is, and prints the means. */
 export async function runEval(wanted: readonly Wanted[], flags: EvalFlags): Promise<void> {
   const { lengths, depths, samples, out, context, parallel } = flags
-  const asked = wanted.map(({ task, request }) => ({ task, request: { ...request, lengths, depths, samples } }))
+  const given = { ...(lengths && { lengths }), ...(depths && { depths }), ...(samples && { samples }) }
+  const asked = wanted.map(({ task, request }) => ({ task, request: { ...request, ...given } }))
   const most = Math.max(0, ...asked.flatMap(({ request }) => request.lengths ?? []))
   await interruptible(async (signal) => {
     // What is asked for decides what is kept; without it the model's own limit does, up to the usual.

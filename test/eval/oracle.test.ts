@@ -66,7 +66,7 @@ describe("a model that answers from the prompt", () => {
       const { score } = task.score(instance, response)
       if (score !== 1) expect.soft({ response, refs: "refs" in instance && instance.refs }).toBe(plan.id)
       scores.oracle += score / instances.length
-      const baselines = task.baselines(plan, instance)
+      const baselines = task.baselines!(plan, instance)
       for (const name of ["empty", "echo", "random"] as const) {
         scores[name] += task.score(instance, baselines[name]).score / instances.length
       }

@@ -30,22 +30,22 @@ function hostileRun(name: string): ReadRun {
 
 /** RFC 4180, read letter by letter. */
 function parseCsv(text: string): string[][] {
-  const rows: string[][] = [[""]]
+  const rows: string[][] = []
+  let row: string[] = []
+  let field = ""
   let quoted = false
   for (let i = 0; i < text.length; i++) {
-    const row = rows.at(-1)!
-    if (quoted) {
-      if (text[i] !== '"') row[row.length - 1] += text[i]
-      else if (text[i + 1] === '"') row[row.length - 1] += text[++i]
-      else quoted = false
-    } else if (text[i] === '"') quoted = true
-    else if (text[i] === ",") row.push("")
-    else if (text.startsWith("\r\n", i)) {
-      rows.push([""])
-      i++
-    } else row[row.length - 1] += text[i]
+    const letter = text[i]!
+    if (letter === '"' && quoted && text[i + 1] === '"') field += text[++i]
+    else if (letter === '"') quoted = !quoted
+    else if (quoted || !/[,\r\n]/.test(letter)) field += letter
+    else if (letter !== "\r") {
+      row.push(field)
+      field = ""
+      if (letter === "\n") row = rows[rows.push(row)] ?? []
+    }
   }
-  return rows.slice(0, -1)
+  return rows
 }
 
 function records(report: typeof both, name: string): Record<string, string>[] {
@@ -112,7 +112,6 @@ test("evalReport compares only what both have, and says where runs are not alike
 test("evalReport is the same for the same results", async () => {
   const again = await evalReport([base, adapter], TASKS)
   expect(again.html).toBe(both.html)
-  expect((await evalReport([base, adapter], TASKS, { seed: 1 })).html).not.toBe(both.html)
 })
 
 test("evalReport names what is no set of runs", async () => {
@@ -161,7 +160,7 @@ test("evalReport gives whole SVG files without what a page adds", () => {
     "position_loss-by-position.svg",
   ])
   for (const { text } of both.charts) {
-    expect(text).toMatch(/^<svg xmlns=[^]*<style>[^]*<\/svg>\n$/)
+    expect(text).toMatch(/^<svg xmlns=.*<style>.*<\/svg>\n$/s)
     expect(text).not.toMatch(/NaN|Infinity|undefined/)
   }
 })

@@ -111,13 +111,12 @@ describe("mrcr", () => {
       const bodies = new Set(made.map(({ instance }) => instance.text.slice(0, instance.text.indexOf("======"))))
       expect(bodies.size).toBe(1)
       for (const { instance } of made) {
-        const { variants, writing, mark, ordinal } = instance.meta as Record<string, never>
-        const { format, topic, style } = writing as Record<string, string>
-        expect(new Set(variants).size).toBe(n)
+        const { format, topic, style, ordinal, mark } = instance.meta
         const wanted = new RegExp(`Write an? ${format} about ${topic} in an? ${style} style\\.\nAssistant: (.*)`, "g")
         const texts = [...instance.text.matchAll(wanted)].map(([, text]) => text)
-        expect(texts).toEqual(variants)
-        expect(instance.kind === "answer" && instance.refs[0]).toBe(`${mark} ${texts[ordinal]}`)
+        expect(texts.length).toBe(n)
+        expect(new Set(texts).size).toBe(n)
+        expect(instance.kind === "answer" && instance.refs[0]).toBe(`${mark} ${texts[Number(ordinal)]}`)
       }
     }
   })
@@ -145,7 +144,7 @@ describe("losses", () => {
     const [{ plan, instance }] = (await make(task, { lengths: [1000], samples: 1 })) as [
       { plan: Plan; instance: Instance },
     ]
-    const { empty, echo } = task.baselines(plan, instance)
+    const { empty, echo } = task.baselines!(plan, instance)
     expect(task.score(instance, empty).parts!.bits_per_byte).toBeCloseTo(8, 4)
     expect(task.score(instance, echo).score).toBeLessThan(task.score(instance, empty).score)
   })

@@ -3,16 +3,14 @@ import { unzipSync, zipSync } from "fflate"
 import type { Page } from "playwright-core"
 import { beforeAll, describe, expect, test } from "vitest"
 import { type Folder, load, memoryFolder, memoryStore, merge } from "../../src/index.ts"
-import { adapterFiles } from "../../src/model/peft.ts"
 import { testDeviceKind } from "../helpers/device.ts"
 import { overflow, violations } from "./axe.ts"
 import { answers, greedy, ready, say, usePage, type Visit } from "./chromium.ts"
+import { CONFIG, keptFiles, madeUp, trainOn, WEIGHTS } from "./made_adapter.ts"
 import { stored } from "./stored.ts"
 
 const ASKED = "Tell me a story about Lily."
 const TOKENS = 24
-const CONFIG = "adapter_config.json"
-const WEIGHTS = "adapter_model.safetensors"
 
 const open = usePage()
 let files: Record<string, Uint8Array>
@@ -34,20 +32,6 @@ beforeAll(async () => {
   expected = { base, adapted: texts[0]!, later: texts[1]! }
   expect(new Set(Object.values(expected)).size).toBe(3)
 })
-
-/** An adapter for the storyteller, or another width, with numbers that change what it says. */
-async function madeUp(width: number, step = 1.7): Promise<Record<string, Uint8Array>> {
-  const rank = 4
-  const numbers = (count: number, step: number) =>
-    Float32Array.from({ length: count }, (_, i) => 0.5 * Math.sin(step * (i + 1)))
-  const module = { rank, scale: 2, in: width, out: 640, a: numbers(rank * width, step), b: numbers(640 * rank, 2.3) }
-  const paths = [1, 2, 3].map((layer) => `model.layers.${layer}.mlp.up_proj`)
-  const patterns = { rankPattern: new Map(), alphaPattern: new Map() }
-  const kind = { useRslora: false, useDora: false, dropout: 0, taskType: "CAUSAL_LM", baseModel: "storyteller" }
-  const config = { rank, alpha: 8, ...patterns, ...kind, targets: { modules: ["up_proj"] } }
-  const made = await adapterFiles({ config, modules: new Map(paths.map((path) => [path, module])) })
-  return Object.fromEntries(made)
-}
 
 function folderOf(named: Record<string, Uint8Array>): Folder {
   return memoryFolder("adapter", new Map(Object.entries(named)))
@@ -263,39 +247,3 @@ test("the pages of adapters have no serious barrier, dark and light, wide and na
   await page.getByRole("link", { name: "pirate" }).waitFor()
   await check("list")
 })
-
-/** Does to the only adapter what a save of a run in another tab does. */
-function trainOn(page: Page, weights: Uint8Array): Promise<void> {
-  return page.evaluate(
-    async (numbers) => {
-      const adapters = await new Promise<IDBObjectStore>((resolve) => {
-        const opening = indexedDB.open("gemlet")
-        opening.onsuccess = () => resolve(opening.result.transaction("adapters", "readwrite").objectStore("adapters"))
-      })
-      const [adapter] = await new Promise<{ id: string; updated: number }[]>((resolve) => {
-        const all = adapters.getAll()
-        all.onsuccess = () => resolve(all.result)
-      })
-      adapters.put({ ...adapter!, updated: adapter!.updated + 1 })
-      adapters.transaction.db.close()
-      let folder = await navigator.storage.getDirectory()
-      for (const part of ["gemlet", "adapters", adapter!.id]) folder = await folder.getDirectoryHandle(part)
-      const writable = await (await folder.getFileHandle("adapter_model.safetensors")).createWritable()
-      await writable.write(Uint8Array.from(numbers))
-      await writable.close()
-    },
-    [...weights],
-  )
-}
-
-/** Folders of adapters in the origin's private file system. */
-function keptFiles(page: Page): Promise<string[]> {
-  return page.evaluate(async () => {
-    const create = { create: true }
-    const root = await navigator.storage.getDirectory()
-    const folder = await (await root.getDirectoryHandle("gemlet", create)).getDirectoryHandle("adapters", create)
-    const names: string[] = []
-    for await (const name of folder.keys()) names.push(name)
-    return names
-  })
-}

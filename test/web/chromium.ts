@@ -20,6 +20,14 @@ export function eventually<T>(read: () => Promise<T>) {
   return expect.poll(read, { timeout: PATIENCE / 2 })
 }
 
+/** Waits until something is so, in a script too. */
+export async function until(what: string, isSo: () => Promise<boolean>, patience = PATIENCE): Promise<void> {
+  for (const end = performance.now() + patience; !(await isSo()); ) {
+    if (performance.now() > end) throw new Error(`page: ${what} has not come in ${patience} ms`)
+    await new Promise((done) => setTimeout(done, 50))
+  }
+}
+
 /** Debian's Chromium, or the one that CHROMIUM names. */
 export function launch(): Promise<Browser> {
   return chromium.launch({
@@ -46,12 +54,11 @@ interface Counted {
 function countAnswers(): void {
   const counted: Counted = { begun: 0, seen: 0 }
   Object.assign(globalThis, { counted })
-  const isLive = (node: Node) =>
-    node instanceof Element && (node.matches(".turn.live") || node.querySelector(".turn.live") !== null)
-  const count = (changes: readonly MutationRecord[]) => {
-    counted.begun += changes.flatMap(({ addedNodes }) => [...addedNodes]).filter(isLive).length
-  }
-  new MutationObserver(count).observe(document, { childList: true, subtree: true })
+  // No function here may have a name: tsx would have it call one of its own, which is not there in the page.
+  new MutationObserver((changes) => {
+    const added = changes.flatMap(({ addedNodes }) => [...addedNodes]).filter((node) => node instanceof Element)
+    counted.begun += added.filter((node) => node.matches(".turn.live") || node.querySelector(".turn.live")).length
+  }).observe(document, { childList: true, subtree: true })
 }
 
 /** Opens a page without waiting for the model. */
@@ -152,7 +159,7 @@ export async function answers(page: Page): Promise<string[]> {
     counted.seen = counted.begun
     return true
   }
-  await expect.poll(() => page.evaluate(isEnded), { timeout: PATIENCE }).toBe(true)
+  await until("an answer's end", () => page.evaluate(isEnded))
   return answersShown(page)
 }
 

@@ -2,16 +2,16 @@
 //   npm run web:build && npx tsx test/web/screenshots.ts        (then look at them)
 import { fileURLToPath } from "node:url"
 import type { Page } from "playwright-core"
-import { answers, eventually, greedy, launch, PATIENCE, ready, say, visit } from "./chromium.ts"
+import { answers, greedy, launch, PATIENCE, ready, say, until, visit } from "./chromium.ts"
 import { serveSite } from "./site.ts"
 
-const FOLDER = process.env.PICTURES ?? fileURLToPath(new URL("../../docs/images/", import.meta.url))
+const FOLDER = fileURLToPath(new URL("../../docs/images/", import.meta.url))
 const STORYTELLER = fileURLToPath(new URL("../../weights/storyteller", import.meta.url))
 const SIZES = [
   { width: 1280, height: 800 },
   { width: 390, height: 780 },
 ]
-const STEPS = 40
+const STEPS = 24
 
 /** What is on the picture of a conversation: Markdown of all kinds, which the storyteller does not write. */
 const SAMPLE = `Sorting by merging takes two halves that are sorted and goes through **both at once**:
@@ -36,7 +36,9 @@ def merge(a: list, b: list) -> list:
 /** What the run on the pictures learns: stories in which every animal says the same. */
 const EXAMPLES = ["fox", "owl", "bear", "frog", "duck", "cat", "hen", "mole", "dog", "bird"]
   .flatMap((animal) =>
-    ["boat", "drum", "kite"].map((thing) => `Once there was a ${animal}. The ${animal} had a red ${thing}. "Ahoy!" it said.`),
+    ["boat", "drum", "kite"].map(
+      (thing) => `Once there was a ${animal}. The ${animal} had a red ${thing}. "Ahoy!" it said.`,
+    ),
   )
   .map((text) => JSON.stringify({ text }))
   .join("\n")
@@ -79,13 +81,15 @@ async function models(page: Page): Promise<void> {
 async function run(page: Page): Promise<void> {
   await go(page, "#/adapters")
   await page.getByRole("textbox", { name: /^Examples/ }).fill(EXAMPLES)
-  await page.getByLabel("Name").fill("Sailors")
+  const form = page.getByRole("main")
+  await form.getByLabel("Name").fill("Sailors")
   const numbers = { Rank: 4, Steps: STEPS, "Rows a step": 2, "Tokens a row": 64, "Learning rate": 0.002 }
-  for (const [name, value] of Object.entries(numbers)) await page.getByLabel(name).fill(String(value))
+  for (const [name, value] of Object.entries(numbers)) await form.getByLabel(name).fill(String(value))
   await page.getByRole("button", { name: "See what it takes" }).click()
   await page.getByRole("button", { name: "Start training" }).click()
   const bar = page.getByRole("progressbar", { name: /^Training of/ })
-  await eventually(() => bar.evaluate((element) => (element as HTMLProgressElement).value)).toBeGreaterThan(STEPS / 2)
+  const half = (element: Element) => (element as HTMLProgressElement).value > (element as HTMLProgressElement).max / 2
+  await until("half of the steps", () => bar.evaluate(half), 3 * PATIENCE)
   await page.getByRole("button", { name: "Pause" }).click()
   await page.getByRole("button", { name: "Go on", exact: true }).waitFor()
   await page.locator("svg[role=img]").first().scrollIntoViewIfNeeded()
@@ -94,7 +98,7 @@ async function run(page: Page): Promise<void> {
 /** The adapter that has come of it, beside the base. */
 async function adapter(page: Page): Promise<void> {
   await page.getByRole("button", { name: "Go on", exact: true }).click()
-  await page.getByText(`It is done: ${STEPS} steps.`).waitFor({ timeout: 2 * PATIENCE })
+  await page.getByText(`It is done: ${STEPS} steps.`).waitFor({ timeout: 3 * PATIENCE })
   await page.getByLabel("Prompt").fill("Tell me a story about a fox.")
   await page.getByRole("button", { name: "Answer twice" }).click()
   await page.getByRole("button", { name: "Stop" }).waitFor()
@@ -122,7 +126,10 @@ async function look(page: Page): Promise<void> {
 
 /** The same page, further down. */
 async function attention(page: Page): Promise<void> {
-  await page.locator("canvas").first().evaluate((element) => element.scrollIntoView({ block: "center" }))
+  await page
+    .locator("canvas")
+    .first()
+    .evaluate((element) => element.scrollIntoView({ block: "center" }))
 }
 
 async function go(page: Page, hash: string): Promise<void> {

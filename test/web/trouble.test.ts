@@ -114,6 +114,7 @@ test("a hidden tab, which draws no frames, has the whole answer; storage that is
   const { page, errors } = await open()
   await ready(page)
   await startAnswer(page, 200)
+  const draw = await page.evaluateHandle(() => requestAnimationFrame)
   await page.evaluate(() => {
     globalThis.requestAnimationFrame = () => 0
   })
@@ -122,11 +123,12 @@ test("a hidden tab, which draws no frames, has the whole answer; storage that is
   expect(answer!.facts!.ending).toMatch(/^(eos|length)$/)
   expect(shown!.replace(/\s+/g, " ")).toBe(answer!.text.trim().replace(/\s+/g, " "))
 
-  await page.evaluate(() => {
+  await page.evaluate((own) => {
+    globalThis.requestAnimationFrame = own
     IDBObjectStore.prototype.put = () => {
       throw new DOMException("full", "QuotaExceededError")
     }
-  })
+  }, draw)
   await greedy(page, 12)
   await say(page, "Tell me a story about Lily.")
   await page.getByRole("alert").getByText("There is no room left on this device").waitFor()

@@ -1,4 +1,5 @@
 import type { ReadRun } from "../run_folder.ts"
+import { runningMeans } from "../score/positions.ts"
 import type { PlaceScores, TaskScores } from "./aggregate.ts"
 import type { Comparison, PlaceDifference } from "./compare.ts"
 
@@ -63,14 +64,17 @@ function placeFields({ length, depth, estimate, troubles, baselines }: PlaceScor
 
 /** Losses by position, a bucket a row. */
 export function positionsCsv(tasks: readonly TaskScores[], names: readonly string[]): string {
-  const head = ["run", "task", "from", "to", "tokens", "loss", "low", "high", "alpha", "beta", "gamma", "r2"]
+  const law = ["alpha", "beta", "gamma", "r2"]
+  const head = ["run", "task", "from", "to", "tokens", "loss", "low", "high", "running_mean", ...law]
   const rows = tasks.flatMap(({ facts, runs }) =>
-    runs.flatMap(({ positions, fit }, i) =>
-      positions.map(({ from, to, tokens, loss, estimate }) => {
+    runs.flatMap(({ positions, fit }, i) => {
+      const means = runningMeans(positions)
+      return positions.map(({ from, to, tokens, loss, estimate }, j) => {
         const [low, high] = estimate.interval ?? []
-        return [names[i], facts.name, from, to, tokens, loss, low, high, fit?.alpha, fit?.beta, fit?.gamma, fit?.r2]
-      }),
-    ),
+        const place = [names[i], facts.name, from, to, tokens, loss, low, high, means[j]]
+        return [...place, fit?.alpha, fit?.beta, fit?.gamma, fit?.r2]
+      })
+    }),
   )
   return csv([head, ...rows])
 }

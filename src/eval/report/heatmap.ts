@@ -77,7 +77,7 @@ function cellMark({ task, lengths, depths, color }: Heatmap, cell: HeatCell, wid
   const box = `x="${x + 1}" y="${y + 1}" width="${wide - 2}" height="${CELL_HEIGHT - 2}" rx="3"`
   const at = `x="${x + wide / 2}" y="${y + CELL_HEIGHT / 2 + 4.5}"`
   return [
-    `<g class="cell" ${place} aria-label="${escapeText(words)}"><title>${escapeText(words)}</title>`,
+    `<g class="cell" ${place}><title>${escapeText(words)}</title>`,
     value === undefined ? `<rect class="none" ${box}/>` : `<rect ${box} fill="${fill}"/>`,
     `<text ${at}${value === undefined ? "" : ` class="${inkOn(fill)}"`}>${text}</text></g>`,
   ].join("")

@@ -119,7 +119,9 @@ function taskCard(task: TaskScores, { runs, comparisons, charts, drill }: PageCo
   const source = facts.source && `<p class="quiet">Source: ${escapeText(facts.source)}.</p>`
   const drawn = charts.get(facts.name) ?? []
   const maps = drawn.filter(({ choosable }) => choosable).map((chart) => `<figure>${inPage(chart)}</figure>`)
-  const lines = drawn.filter(({ choosable }) => !choosable).map((chart) => `<figure>${inPage(chart)}</figure>`)
+  const lines = drawn
+    .filter(({ choosable }) => !choosable)
+    .map((chart) => `<figure tabindex="0">${inPage(chart)}</figure>`)
   const positions = task.runs.some((run) => run.positions.length > 0)
   return [
     `<section class="card" id="${anchor(facts.name)}"><h2>${escapeText(facts.name)}</h2>`,

@@ -27,6 +27,13 @@ function button(text, act) {
   return made
 }
 
+/** A box that scrolls where a text is long, by keys too. */
+function textBox(...content) {
+  const made = element("pre", "text", ...content)
+  made.tabIndex = 0
+  return made
+}
+
 /** A text with what was looked for marked in it. */
 function marked(text, refs) {
   const wanted = refs.filter((ref) => ref.length > 1).map((ref) => ({ ref, place: text.indexOf(ref) }))
@@ -46,7 +53,7 @@ function marked(text, refs) {
 
 function promptView(index, refs) {
   const prompt = JSON.parse(document.getElementById("prompt-" + index).textContent)
-  const box = element("pre", "text")
+  const box = textBox()
   let end = 0
   const gap = (to) => {
     if (to > end) box.append(element("span", "gap", number(to - end) + " characters not shown"))
@@ -63,7 +70,6 @@ function promptView(index, refs) {
     const more = button("Show all " + number(prompt.length) + " characters", () => {
       box.replaceChildren(marked(prompt.text, refs))
       more.remove()
-      box.tabIndex = -1
       box.focus()
     })
     view.append(more)
@@ -88,7 +94,7 @@ function outcome(result, run) {
   const title = element("h4", "", data.runs[run], " ", pill(result, run))
   const part = element("section", "", title)
   if (result.trouble !== undefined) part.append(element("p", "trouble", result.trouble))
-  if (result.answer !== undefined) part.append(element("pre", "text", marked(result.answer, result.refs ?? [])))
+  if (result.answer !== undefined) part.append(textBox(marked(result.answer, result.refs ?? [])))
   part.append(facts(result))
   return part
 }
@@ -105,7 +111,7 @@ function instanceBody({ runs, id }) {
   if (refs.length > 0) body.append(titled("Looked for", element("ul", "refs", ...refs.map((ref) => element("li", "", ref)))))
   runs.forEach((result, run) => result && body.append(outcome(result, run)))
   if (meta && Object.keys(meta).length > 0) {
-    const facts = element("pre", "text", JSON.stringify(meta, null, 2))
+    const facts = textBox(JSON.stringify(meta, null, 2))
     body.append(element("details", "", element("summary", "", "Facts of the instance"), facts))
   }
   return body
@@ -157,7 +163,7 @@ function arrange() {
   chosen.sort((a, b) => by(a) - by(b) || inPlace(a, b))
   list.replaceChildren()
   show(0)
-  list.querySelector("details").open = chosen.length === 1
+  if (chosen.length === 1) list.querySelector("details").open = true
 }
 
 function open({ task, length, depth }) {

@@ -60,9 +60,9 @@ th { color: var(--soft); font-weight: 600; vertical-align: bottom }
 tbody tr:last-child td { border-bottom: 0 }
 td small { color: var(--soft); font-size: 12.5px; display: block }
 button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; text-align: left }
-.sort::after { content: " ↕"; opacity: 0.45 }
-[aria-sort="ascending"] .sort::after { content: " ↑"; opacity: 1 }
-[aria-sort="descending"] .sort::after { content: " ↓"; opacity: 1 }
+.sort::after { content: " ↕"; content: " ↕" / ""; opacity: 0.45 }
+[aria-sort="ascending"] .sort::after { content: " ↑"; content: " ↑" / ""; opacity: 1 }
+[aria-sort="descending"] .sort::after { content: " ↓"; content: " ↓" / ""; opacity: 1 }
 .link { color: var(--link); text-decoration: underline; text-underline-offset: 3px }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 10px 34px; align-items: center; margin: 14px 0 }
 .pair > * { min-width: 0 }
@@ -97,7 +97,7 @@ dialog::backdrop { background: rgb(8 15 30 / 0.55) }
 .body { padding: 0 0 18px 20px }
 .text { white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate; background: var(--code); border-radius: 10px; padding: 10px 13px;
   margin: 0 0 8px; max-height: 340px; overflow-y: auto; font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace }
-.refs { margin: 0; padding-left: 18px; font-size: 13.5px; overflow-wrap: anywhere; unicode-bidi: isolate; max-height: 200px; overflow-y: auto }
+.refs { margin: 0; padding-left: 18px; font-size: 13.5px; overflow-wrap: anywhere; unicode-bidi: isolate }
 .gap { display: block; text-align: center; color: var(--soft); font: 12px system-ui, sans-serif; border-top: 1px dashed var(--soft);
   border-bottom: 1px dashed var(--soft); margin: 8px 0; padding: 2px }
 .trouble { color: var(--bad); overflow-wrap: anywhere }

@@ -83,7 +83,7 @@ export function opener(task: string, text: string, length?: number): string {
 
 /** Where a task's part of a page is: fit for an id and a link to it. */
 export function anchor(task: string): string {
-  return `task-${encodeURIComponent(task)}`
+  return `task-${task.replace(/[^\w-]/g, "_")}`
 }
 
 function scoreCell(place: PlaceScores | undefined): Cell {

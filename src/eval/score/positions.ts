@@ -18,17 +18,6 @@ export function bucketsOf(losses: ArrayLike<number>, from: number): PositionBuck
   return buckets
 }
 
-/** Buckets of several texts as one: losses of the same first position are averaged, each by its tokens. In order of position. */
-export function mergeBuckets(all: readonly (readonly PositionBucket[])[]): PositionBucket[] {
-  const merged = new Map<number, { to: number; sum: number; tokens: number }>()
-  for (const { from, to, loss, tokens } of all.flat()) {
-    const known = merged.get(from) ?? { to, sum: 0, tokens: 0 }
-    merged.set(from, { to: Math.max(known.to, to), sum: known.sum + loss * tokens, tokens: known.tokens + tokens })
-  }
-  const buckets = [...merged].map(([from, { to, sum, tokens }]) => ({ from, to, loss: sum / tokens, tokens }))
-  return buckets.sort((a, b) => a.from - b.from)
-}
-
 /** Mean loss of everything up to the end of each bucket. */
 export function runningMeans(buckets: readonly PositionBucket[]): number[] {
   let sum = 0

@@ -5,7 +5,7 @@ import { drawNeedles, drawQuestion, fillers, type Needles, transcript } from "..
 import { alphanumeric, pick } from "../text/draw.ts"
 import { expectLength, fitLength, fitSize } from "../text/fit.ts"
 import { type PromptText, tokenizerOf } from "../text/prompt.ts"
-import { type Writing, withArticle } from "../text/writing.ts"
+import { request, type Writing, withArticle } from "../text/writing.ts"
 import { answerBaselines, answerText } from "./answers.ts"
 import { answerTokens, lengthsOf, planOf, range, samplesOf } from "./plans.ts"
 
@@ -64,7 +64,7 @@ function mrcrTask(count: number): Task {
       const longest = await longestOf(questions, context)
       const { size } = await fitLength(plan, context, maxTokens, plan.length ?? 0, build(longest))
       const { ids, text } = await fitSize(plan, context, maxTokens, size, build(asked))
-      const meta = { ...asked, needles: count, keys: needles.keys.length, variants: variantsOf(needles, asked.writing) }
+      const meta = { ...asked.writing, ordinal: asked.ordinal, mark: asked.mark, keys: needles.keys.length }
       return { kind: "answer", prompt: ids, maxTokens, stop: [], refs: [target], text, meta }
     },
     score(instance, response) {
@@ -74,8 +74,8 @@ function mrcrTask(count: number): Task {
     },
     baselines: (plan, instance) =>
       answerBaselines(plan, instance, (random) => {
-        const { mark, variants } = instance.meta as { mark: string; variants: readonly string[] }
-        return `${mark} ${pick(random, variants)}`
+        const { mark, ...writing } = instance.meta as unknown as Writing & { mark: string }
+        return `${mark} ${pick(random, answersTo(writing, instance.text))}`
       }),
   }
 }
@@ -110,8 +110,10 @@ function ask({ mark, ordinal, writing: { format, topic, style } }: Question): st
   return `Prepend ${mark} to ${text}, word for word as it stands above, and output nothing else.`
 }
 
-function variantsOf({ keys }: Needles, writing: Writing): string[] {
-  return keys.flatMap((key) => (key.writing === writing ? key.exchanges.map(({ text }) => text) : []))
+/** The texts of a conversation that answer the same request. */
+function answersTo(writing: Writing, conversation: string): string[] {
+  const asked = `User: ${request(writing)}\nAssistant: `
+  return conversation.split("\n\n").flatMap((part) => (part.startsWith(asked) ? [part.slice(asked.length)] : []))
 }
 
 /** @throws {RangeError} if the answer has more tokens than an answer may have */

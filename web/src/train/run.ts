@@ -7,7 +7,7 @@ import { adapterFolder, type RunOptions, type TrainingRun } from "../storage/ada
 /** Milliseconds between what is shown of a run: small models make many steps in that time. */
 const SHOW_EVERY = 200
 /** Saves in a run: of what a tab that is closed loses. */
-const SAVES = 20
+const SAVES = 10
 
 export interface RunRequest {
   readonly id: string

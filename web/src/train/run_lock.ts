@@ -2,6 +2,7 @@
 
 import { useSignal } from "@preact/signals"
 import { useEffect } from "preact/hooks"
+import type { RunStatus } from "../storage/adapter.ts"
 
 const lockOf = (id: string) => `gemlet-run-${id}`
 
@@ -23,8 +24,13 @@ export async function isRunHeld(id: string): Promise<boolean> {
   return held.some(({ name }) => name === lockOf(id))
 }
 
-/** Whether another tab has the run underway, as long as it does. Undefined until that is known. */
-export function useRunElsewhere(id: string, isHere: boolean): boolean | undefined {
+/**
+ * Whether another tab has the run underway, as long as it does. Undefined until that is known.
+ *
+ * @param isHere this tab has it
+ * @param status as it was last written: another means that a tab may have taken it
+ */
+export function useRunElsewhere(id: string, isHere: boolean, status: RunStatus): boolean | undefined {
   const state = useSignal<boolean | undefined>(undefined)
   useEffect(() => {
     const controller = new AbortController()
@@ -38,6 +44,6 @@ export function useRunElsewhere(id: string, isHere: boolean): boolean | undefine
     }
     follow().catch(() => {}) // the view is gone
     return () => controller.abort()
-  }, [id, isHere, state])
+  }, [id, isHere, status, state])
   return state.value
 }

@@ -22,8 +22,8 @@ const PHASES: Record<ActiveRun["phase"]["value"], string> = {
 
 /** How it is with a run, in words, and the way on. */
 export function RunState({ id, run, active }: Props) {
-  const elsewhere = useRunElsewhere(id, active !== undefined)
   const { status, step, trouble } = run
+  const elsewhere = useRunElsewhere(id, active !== undefined, status)
   const at = `step ${formatCount(step)} of ${formatCount(run.options.steps)}`
   if (active) {
     return (
