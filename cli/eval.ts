@@ -6,6 +6,7 @@ import { addEvalOptions, type EvalFlags } from "./eval_options.ts"
 import { define as defineReport } from "./eval_report.ts"
 import { runEval } from "./eval_run.ts"
 import { define as defineSuite } from "./eval_suite.ts"
+import { define as defineWrite } from "./eval_write.ts"
 
 const EXAMPLES = `
 A name that several tasks begin with stands for all of them: niah, mrcr.
@@ -36,6 +37,7 @@ export function define(command: Command): void {
   }
   sub("list", "tell which tasks and suites there are", defineList)
   sub("suite", "run a set of tasks with settings of its own", defineSuite)
+  sub("write", "write instances with their answers, to learn from", defineWrite)
   sub("merge", "put the results of several folders into one", defineMerge)
   sub("report", "make a page of results", defineReport)
 }

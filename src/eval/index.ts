@@ -1,5 +1,6 @@
 export { evalData } from "./data.ts"
 export { type Evaluated, type EvaluateOptions, evaluate, type Wanted } from "./evaluate.ts"
+export { type ExampleOptions, examples } from "./examples.ts"
 export { findTasks } from "./find_tasks.ts"
 export { type EvalFolder, memoryEvalFolder } from "./folder.ts"
 export { type ModelFacts, modelIdentity } from "./identity.ts"

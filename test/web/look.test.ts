@@ -145,8 +145,6 @@ describe("look inside", () => {
       expect(await page.locator(".map figcaption").innerText()).toMatch(/^Token 11 /)
       const selected = page.getByRole("listbox").getByRole("option", { selected: true })
       await eventually(() => selected.getAttribute("id")).toBe("token-11")
-        "token-11",
-      )
     }
     await page.getByLabel("Layer").selectOption(String(local))
     await page.getByText(`a window of ${config.layers[local]!.window}, itself included`).waitFor()
