@@ -1,9 +1,6 @@
 import { aggregate, type ReadRun, TASKS, type TaskScores } from "../src/eval/index.ts"
 import { note, printJson, table } from "./output.ts"
 
-/** Sums over a text, from which means over several are made. */
-const TOTALS = new Set(["nats", "tokens", "bytes", "words"])
-
 type Place = TaskScores["runs"][number]["all"]
 
 /** Prints what came out: a row per task and length, or one object. */
@@ -25,9 +22,7 @@ function rowsOf({ facts, runs }: TaskScores): string[][] {
   const { all, byLength, parts } = runs[0]!
   const places = byLength.length > 0 ? byLength : [all]
   const rows = places.map((place) => [facts.name, String(place.length ?? ""), ...numbersOf(place), facts.metric])
-  const further = Object.entries(parts)
-    .filter(([name]) => !TOTALS.has(name))
-    .map(([name, mean]) => ["", "", "", formatScore(mean), "", "", name])
+  const further = Object.entries(parts).map(([name, mean]) => ["", "", "", formatScore(mean), "", "", name])
   return [...rows, ...further]
 }
 

@@ -167,7 +167,7 @@ export interface Task {
   readonly name: string
   /** One line for a list. */
   readonly summary: string
-  /** What `score` is: `recall`, `accuracy`, `similarity`, `perplexity`, `nats`. */
+  /** What `score` is: `recall`, `accuracy`, `similarity`, `nats` per token. */
   readonly metric: string
   /** Whether more is better. */
   readonly better: "higher" | "lower"

@@ -1,5 +1,6 @@
 import type { BaselineScores, ResultLine } from "../results.ts"
 import type { ReadRun } from "../run_folder.ts"
+import { type LossTotals, lossRatios, lossTotals } from "../score/loss_ratios.ts"
 import { fitPowerLaw, type PowerLaw } from "../score/power_law.ts"
 import type { PositionBucket, Task } from "../task.ts"
 import { type Estimate, estimate, type Unit, unit } from "./statistics.ts"
@@ -103,13 +104,19 @@ function runScores(lines: readonly ResultLine[], seed: number, name: string): Ru
 
 function placeScores(lines: readonly ResultLine[], seed: number, name: string) {
   const scored = lines.filter(isScored)
-  const scores = scored.map(({ score }) => unit(score))
+  const scores = scored.map(unitOf)
   const baselines = scored.flatMap(({ baselines }) => (baselines ? [baselines] : []))
   return {
     estimate: estimate(scores, seed, name),
     baselines: baselines.length === 0 ? undefined : meanBaselines(baselines),
     troubles: lines.length - scored.length,
   }
+}
+
+/** A loss per token counts by its tokens, so that a mean of several is that of their texts together. */
+function unitOf({ score, parts }: ResultLine & { readonly score: number }): Unit {
+  const totals = lossTotals(parts)
+  return totals ? { sum: totals.nats, weight: totals.tokens } : unit(score)
 }
 
 /** Those that are no finite numbers are left out, and a mean of none is none. */
@@ -140,7 +147,13 @@ function positionScores(lines: readonly ResultLine[], seed: number, name: string
   })
 }
 
+/** Means of further numbers; of losses what the sums over all texts come to. */
 function meanParts(lines: readonly ResultLine[]): Record<string, number> {
+  const totals = lines.flatMap(({ parts }) => lossTotals(parts) ?? [])
+  if (totals.length > 0) {
+    const sum = (key: keyof LossTotals) => totals.reduce((all, each) => all + each[key], 0)
+    return lossRatios({ nats: sum("nats"), tokens: sum("tokens"), bytes: sum("bytes"), words: sum("words") })
+  }
   const found = new Map<string, number[]>()
   for (const [key, value] of lines.flatMap(({ parts }) => Object.entries(parts ?? {}))) {
     if (!Number.isFinite(value)) continue

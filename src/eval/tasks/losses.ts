@@ -1,4 +1,5 @@
-import type { Baselines, Instance, LossInstance, Response, Scored } from "../task.ts"
+import { lossRatios } from "../score/loss_ratios.ts"
+import type { Baselines, Instance, LossInstance, Response } from "../task.ts"
 
 /** Losses of a text's tokens. */
 export function lossesOf(instance: Instance, response: Response): { instance: LossInstance; losses: Float32Array } {
@@ -7,18 +8,9 @@ export function lossesOf(instance: Instance, response: Response): { instance: Lo
 }
 
 /** Sums over a text from which means over several follow, and what they come to in this one. */
-export function lossParts({ bytes, words }: LossInstance, losses: Float32Array): NonNullable<Scored["parts"]> {
-  const nats = losses.reduce((sum, loss) => sum + loss, 0)
-  return {
-    nats,
-    tokens: losses.length,
-    bytes,
-    words,
-    nats_per_token: nats / losses.length,
-    bits_per_byte: nats / (bytes * Math.LN2),
-    byte_perplexity: Math.exp(nats / bytes),
-    word_perplexity: Math.exp(nats / words),
-  }
+export function lossParts({ bytes, words }: LossInstance, losses: Float32Array) {
+  const totals = { nats: losses.reduce((sum, loss) => sum + loss, 0), tokens: losses.length, bytes, words }
+  return { ...totals, ...lossRatios(totals) }
 }
 
 /** UTF-8 bytes and words of a text. */

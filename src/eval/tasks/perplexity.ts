@@ -10,7 +10,7 @@ const task = { name: "perplexity", defaults: { samples: 100 } }
 export const perplexity: Task = {
   ...task,
   summary: "perplexity by token, byte and word on short texts",
-  metric: "perplexity",
+  metric: "nats",
   better: "lower",
   source: "perplexity by word and bits per byte: Gao et al. 2020, arXiv:2101.00027, section 3.1",
   data: ["texts"],
@@ -32,7 +32,7 @@ export const perplexity: Task = {
   score(instance, response) {
     const { instance: asked, losses } = lossesOf(instance, response)
     const parts = lossParts(asked, losses)
-    return { score: Math.exp(parts.nats_per_token!), parts }
+    return { score: parts.nats_per_token, parts }
   },
   baselines: (_, instance) => lossBaselines(instance),
 }

@@ -30,7 +30,7 @@ export const positionLoss: Task = {
   score(instance, response) {
     const { instance: asked, losses } = lossesOf(instance, response)
     const parts = lossParts(asked, losses)
-    return { score: parts.nats_per_token!, parts, positions: bucketsOf(losses, asked.from) }
+    return { score: parts.nats_per_token, parts, positions: bucketsOf(losses, asked.from) }
   },
   baselines: (_, instance) => lossBaselines(instance),
 }
