@@ -225,7 +225,7 @@ test(
     await slowly(page)
     await ready(page)
     await start(page, "lora")
-    await reach(page, 1)
+    await reach(page, 3) // it has been saved once
     const session = await context.newCDPSession(page)
     const { origin } = new URL(page.url())
     const usage = await page.evaluate(async () => (await navigator.storage.estimate()).usage!)
