@@ -114,7 +114,10 @@ describe("attentionWeights", () => {
       const cache = { k: slots, v: slots }
       return attentionWeights(run, queries, cache, cursor, { head: 2, S: T, from: 0, rows: T, window, scale, softcap })
     })
-    const expected = reference.attentionWeights(q, decodeRow8(words, attention.D).values, 2, { ...attention, position: 0 })
+    const expected = reference.attentionWeights(q, decodeRow8(words, attention.D).values, 2, {
+      ...attention,
+      position: 0,
+    })
     expectClose(weights, expected, { absolute: 5e-7 }, { what: "row8" })
     free(device(), slots, queries, cursor)
   })
