@@ -60,7 +60,7 @@ async function main(args: readonly string[]): Promise<void> {
     if (name !== wanted) continue
     const { define } = await module()
     define(each)
-    command = each
+    command = each.commands.find((sub) => sub.name() === args[1]) ?? each
   }
   try {
     if (args.length === 0) program.help()
