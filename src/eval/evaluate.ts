@@ -1,13 +1,14 @@
 import { VERSION } from "../version.ts"
 import type { EvalFolder } from "./folder.ts"
 import { type ModelFacts, runId } from "./identity.ts"
+import { type Job, JobRunner } from "./job_runner.ts"
+import { defined } from "./optional.ts"
 import { Pool } from "./pool.ts"
 import { Progress, type Remaining } from "./progress.ts"
-import { respond } from "./respond.ts"
 import { type ResultLine, RUN_FORMAT, RUN_VERSION, type RunFile, type RunIdentity } from "./results.ts"
 import type { Shard } from "./run_folder.ts"
 import { RunWriter } from "./run_writer.ts"
-import type { EvalData, EvalModel, Instance, MakeContext, Plan, Task, TaskRequest } from "./task.ts"
+import type { EvalData, EvalModel, MakeContext, Task, TaskRequest } from "./task.ts"
 
 /** A task, and what is asked of it. */
 export interface Wanted {
@@ -41,19 +42,6 @@ export interface EvaluateOptions {
 
 /** A result as it comes. */
 export interface Evaluated extends Remaining {
-  readonly line: ResultLine
-  readonly text: string
-}
-
-/** One instance that is to be run. */
-interface Job {
-  readonly task: Task
-  readonly request: TaskRequest
-  readonly plan: Plan
-}
-
-/** What was made of a job. */
-interface Outcome {
   readonly line: ResultLine
   readonly text: string
 }
@@ -94,8 +82,8 @@ export async function* evaluate(
     const jobs = await plan(requests, data, shard)
     const open = inGroups(jobs.filter(({ task, plan }) => !writer.has(task.name, plan.id)))
     const progress = new Progress(jobs.length - open.flat().length, open.flat().map(weightOf))
-    const context = { model, data, format }
-    const pool = new Pool(open, parallel, (job) => work(model, job, { ...context, request: job.request }, run, signal))
+    const runner = new JobRunner(model, { data, format, run, signal })
+    const pool = new Pool(open, parallel, (job, next) => runner.run(job, next))
     for await (const { job, result } of pool) {
       await writer.write(result.line, { task: result.line.task, id: result.line.id, text: result.text })
       yield { ...result, ...progress.done(weightOf(job)) }
@@ -105,52 +93,6 @@ export async function* evaluate(
   } finally {
     await writer.close()
   }
-}
-
-/** Runs one instance. What does not fit its length is a result too: it would be as wrong the next time. */
-async function work(
-  model: EvalModel,
-  { task, plan }: Job,
-  context: MakeContext,
-  run: RunFile,
-  signal: AbortSignal | undefined,
-): Promise<Outcome> {
-  const began = performance.now()
-  const { id, group, sample, length, depth } = plan
-  const facts = { run: run.id, task: task.name, id, group, sample, ...defined({ length, depth }) }
-  const by = { device: run.device, version: run.gemlet }
-  let instance: Instance
-  try {
-    instance = await task.make(plan, context)
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error
-    const trouble = error.message
-    return { line: { ...facts, promptTokens: 0, answerTokens: 0, meta: {}, ms: 0, ...by, trouble }, text: "" }
-  }
-  const { response, promptTokens, answerTokens, prefillTokens, reusedTokens } = await respond(model, instance, signal)
-  const { score, parts, positions } = task.score(instance, response)
-  const answer = response.kind === "answer" || response.kind === "ending" ? response.text : undefined
-  const refs = instance.kind === "answer" ? instance.refs : undefined
-  const line: ResultLine = {
-    ...facts,
-    promptTokens,
-    answerTokens,
-    score,
-    ...defined({ parts, positions, baselines: baselineScores(task, plan, instance), answer, refs }),
-    meta: instance.meta,
-    ms: Math.round(performance.now() - began),
-    ...defined({ prefillTokens, reusedTokens }),
-    ...by,
-  }
-  return { line, text: instance.text }
-}
-
-function baselineScores(task: Task, plan: Plan, instance: Instance): ResultLine["baselines"] {
-  const baselines = task.baselines?.(plan, instance)
-  if (!baselines) return undefined
-  const { empty, echo, random } = baselines
-  const [a, b, c] = [empty, echo, random].map((response) => task.score(instance, response).score)
-  return { empty: a!, echo: b!, random: c! }
 }
 
 /** What is asked of a task with its defaults: of its lengths those that the model can do. */
@@ -217,9 +159,4 @@ function expectShard(shard: Shard | undefined): void {
   const { index, of } = shard
   if (Number.isSafeInteger(index) && Number.isSafeInteger(of) && 1 <= index && index <= of) return
   throw new RangeError(`shard: is ${index}/${of}, expected i/n with i from 1 to n`)
-}
-
-/** Only what is there: JSON and exact optional properties know no undefined. */
-function defined<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as never
 }

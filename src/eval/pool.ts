@@ -1,10 +1,10 @@
-/** Does jobs of several groups at once, those of a group one after another, and gives each result as it comes. */
+/** Does jobs of several groups at once, those of a group one after another (each hears of the next), and gives each result as it comes. */
 export class Pool<J, R> implements AsyncIterable<{ readonly job: J; readonly result: R }> {
   readonly #groups: readonly (readonly J[])[]
   readonly #atOnce: number
-  readonly #work: (job: J) => Promise<R>
+  readonly #work: (job: J, next: J | undefined) => Promise<R>
 
-  constructor(groups: readonly (readonly J[])[], atOnce: number, work: (job: J) => Promise<R>) {
+  constructor(groups: readonly (readonly J[])[], atOnce: number, work: (job: J, next: J | undefined) => Promise<R>) {
     if (!Number.isSafeInteger(atOnce) || atOnce < 1) {
       throw new RangeError(`parallel: is ${atOnce}, expected a whole number from 1 on`)
     }
@@ -22,7 +22,7 @@ export class Pool<J, R> implements AsyncIterable<{ readonly job: J; readonly res
       if (job === undefined) return
       underway.set(
         lane,
-        this.#work(job).then((result) => ({ lane, rest, job, result })),
+        this.#work(job, rest[0]).then((result) => ({ lane, rest, job, result })),
       )
     }
     for (let lane = 0; lane < this.#atOnce; lane++) begin(lane, undefined)
