@@ -69,7 +69,7 @@ describe("reuse", () => {
     expect(computed).toBe(0)
     const other = [...ids, ...said.slice(0, 50), 5, 6, 7]
     const turn = await answer(lm, other, 30)
-    expect(turn.computed).toBeLessThanOrEqual(52)
+    expect(turn.computed).toBeLessThanOrEqual(53) // from the prompt's last token on, or the one before it
     expect((await answer(lm, ids, 3)).computed).toBe(0)
     const expected = await fromScratch(lm, other, 30)
     expect(turn.tokens).toEqual(expected.tokens)
