@@ -196,6 +196,15 @@ interface Step {
   readonly z: number
 }
 
+/**
+ * What a bind group weighs for the collector. Bind groups cannot be destroyed: a driver's memory for one is free again when its object is
+ * collected, and the collector knows nothing of that memory. Plans of prompts' last pieces come and go, and on llvmpipe, which maps a piece of
+ * memory for every second one, a process ran out of maps (65,530) before there was enough else to collect. So each keeps as many bytes of an array
+ * buffer alive, which the collector counts and nobody touches.
+ */
+const BIND_GROUP_BYTES = 8192
+const BIND_GROUPS = new WeakMap<GPUBindGroup, ArrayBuffer>()
+
 /** A fixed sequence of dispatches with its memory, bind groups and parameters. */
 export class Plan {
   readonly #device: Device
@@ -230,6 +239,8 @@ export class Plan {
       return { kernel: dispatch.kernel.name, bytes, pipeline, group, x, y, z }
     })
     if (all.byteLength > 0) device.gpu.queue.writeBuffer(uniform, 0, all)
+    const weight = new ArrayBuffer(dispatches.length * BIND_GROUP_BYTES)
+    for (const { group } of this.#steps) BIND_GROUPS.set(group, weight)
   }
 
   /** How many dispatches one encoding makes. */

@@ -188,6 +188,36 @@ describe("Run", () => {
     pool.dispose()
   })
 
+  test("bind groups of plans that are gone are collected, though the collector does not see what a driver keeps of them", async () => {
+    const { gpu } = device()
+    const own = gpu.createBindGroup
+    const groups: WeakRef<GPUBindGroup>[] = []
+    gpu.createBindGroup = (descriptor) => {
+      const group = own.call(gpu, descriptor)
+      groups.push(new WeakRef(group))
+      return group
+    }
+    const x = tensor(device(), [1, 4], Float32Array.of(1, 2, 3, 4))
+    const pool = new ScratchPool(device())
+    try {
+      for (let i = 0; i < 300; i++) {
+        const run = new Run(device())
+        let y: Tensor = x
+        for (let j = 0; j < 100; j++) y = add(run, y, x)
+        run.keep(y)
+        run.plan(pool).dispose()
+        await new Promise((resolve) => setImmediate(resolve)) // a turn of the loop lets what is collected go
+      }
+    } finally {
+      gpu.createBindGroup = own
+      pool.dispose()
+      free(device(), x)
+    }
+    const left = groups.filter((group) => group.deref()).length
+    expect(groups.length).toBe(30_000)
+    expect(left).toBeLessThan(20_000)
+  })
+
   test("takes rows of a tensor as an operand", async () => {
     const data = uniform(8 * 64, 6)
     const x = tensor(device(), [8, 64], data)
