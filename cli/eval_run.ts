@@ -1,6 +1,5 @@
 import {
   type EvalFolder,
-  type Evaluated,
   type EvaluateOptions,
   evalData,
   evaluate,
@@ -13,12 +12,11 @@ import {
 import { evalFolder, evalSources } from "../src/index.ts"
 import { isAbort } from "./errors.ts"
 import type { EvalFlags } from "./eval_options.ts"
+import { EvalProgress } from "./eval_progress.ts"
 import { printMeans } from "./eval_summary.ts"
 import { interruptible } from "./interrupt.ts"
 import { type LoadedModel, loadModel } from "./model.ts"
 import { note } from "./output.ts"
-import { formatDuration } from "./progress.ts"
-import { Line } from "./status_line.ts"
 
 /** Runs tasks on the model that the flags name, shows how far it is, and prints the means. */
 export async function runEval(wanted: readonly Wanted[], flags: EvalFlags): Promise<void> {
@@ -55,31 +53,20 @@ async function follow(
   options: EvaluateOptions,
   { out, json }: EvalFlags,
 ): Promise<ReadRun> {
-  const line = new Line()
+  const progress = new EvalProgress(json === true)
   const lines: ResultLine[] = []
   const steps = evaluate(lm, asked, options)
   try {
     for (let step = await steps.next(); ; step = await steps.next()) {
       if (step.done) return { name, run: step.value, lines, prompts: [], notes: [] }
-      const { done, of, secondsLeft } = step.value
       lines.push(step.value.line)
-      line.show(statusOf(step.value))
-      if (!process.stderr.isTTY && !json && isTenth(done, of)) note(statusOf({ ...step.value, secondsLeft }))
+      progress.update(step.value)
     }
   } catch (error) {
-    line.close()
+    progress.stop()
     if (isAbort(error)) note(out ? `stopped; the same command goes on from there` : "stopped; --out keeps results")
     throw error
   } finally {
-    line.close()
+    progress.stop()
   }
-}
-
-function statusOf({ done, of, secondsLeft, line }: Evaluated): string {
-  const left = secondsLeft === undefined ? "" : `  ${formatDuration(secondsLeft)} left`
-  return `${Math.floor((100 * done) / of)} %  ${done} of ${of}${left}  ${line.task}`
-}
-
-function isTenth(done: number, of: number): boolean {
-  return Math.floor((10 * done) / of) > Math.floor((10 * (done - 1)) / of)
 }
