@@ -9,7 +9,8 @@ export default defineConfig(({ mode }) => ({
   test: {
     pool: "forks",
     maxWorkers: 1,
-    testTimeout: 120_000,
+    // In a browser a step alone may take 120 s, and is named where it does.
+    testTimeout: mode === "web" ? 240_000 : 120_000,
     hookTimeout: 120_000,
     include: SEPARATE.includes(mode) ? [`test/${mode}/**/*.test.ts`] : ["test/**/*.test.ts"],
     exclude: SEPARATE.includes(mode) ? [] : SEPARATE.map((folder) => `test/${folder}/**`),

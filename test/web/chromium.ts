@@ -49,10 +49,12 @@ export interface Visit {
 interface Counted {
   begun: number
   seen: number
+  /** Answers that were shown when something was said: one that is over before the page is drawn is never seen to begin. */
+  shown: number
 }
 
 function countAnswers(): void {
-  const counted: Counted = { begun: 0, seen: 0 }
+  const counted: Counted = { begun: 0, seen: 0, shown: Number.POSITIVE_INFINITY }
   Object.assign(globalThis, { counted })
   // No function here may have a name: tsx would have it call one of its own, which is not there in the page.
   new MutationObserver((changes) => {
@@ -138,6 +140,7 @@ export async function say(page: Page, text: string): Promise<void> {
   await page.evaluate(() => {
     const { counted } = globalThis as unknown as { counted: Counted }
     counted.seen = counted.begun
+    counted.shown = document.querySelectorAll(".turn.assistant").length
   })
   await page.locator(".composer textarea").fill(text)
   await page.keyboard.press("Enter")
@@ -155,8 +158,10 @@ export async function startAnswer(page: Page, maxTokens = 1000): Promise<void> {
 export async function answers(page: Page): Promise<string[]> {
   const isEnded = () => {
     const { counted } = globalThis as unknown as { counted: Counted }
-    if (counted.begun === counted.seen || document.querySelector(".turn.live")) return false
+    const begun = counted.begun > counted.seen || document.querySelectorAll(".turn.assistant").length > counted.shown
+    if (!begun || document.querySelector(".turn.live")) return false
     counted.seen = counted.begun
+    counted.shown = Number.POSITIVE_INFINITY
     return true
   }
   await until("an answer's end", () => page.evaluate(isEnded))

@@ -6,8 +6,9 @@ import { adapterFolder, type RunOptions, type TrainingRun } from "../storage/ada
 
 /** Milliseconds between what is shown of a run: small models make many steps in that time. */
 const SHOW_EVERY = 200
-/** Saves in a run: of what a tab that is closed loses. */
+/** Saves in a run, and the fewest steps between them: a tab that is closed loses no more, and a save takes as long as some steps. */
 const SAVES = 10
+const FEWEST_STEPS = 5
 
 export interface RunRequest {
   readonly id: string
@@ -50,7 +51,7 @@ export class Run implements ActiveRun {
       ...options,
       name: id,
       store: adapterFolder(id),
-      saveEvery: Math.max(1, Math.floor(options.steps / SAVES)),
+      saveEvery: Math.max(FEWEST_STEPS, Math.floor(options.steps / SAVES)),
       resume: from > 0,
       signal: this.#controller.signal,
       onPrepare: (done, of) => {
