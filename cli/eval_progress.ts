@@ -1,7 +1,7 @@
 import cliProgress from "cli-progress"
 import type { Evaluated } from "../src/eval/index.ts"
 import { note } from "./output.ts"
-import { formatDuration } from "./progress.ts"
+import { BAR, formatDuration } from "./progress.ts"
 
 /** Shows on stderr how far a run is: a bar on a terminal, elsewhere a line every tenth. */
 export class EvalProgress {
@@ -31,12 +31,7 @@ export class EvalProgress {
 
 function createBar(of: number): cliProgress.SingleBar {
   const bar = new cliProgress.SingleBar({
-    stream: process.stderr,
-    barsize: 24,
-    barCompleteChar: "=",
-    barIncompleteChar: "-",
-    hideCursor: true,
-    clearOnComplete: true,
+    ...BAR,
     format: (options, params, { step }: { step?: Evaluated }) =>
       `[${cliProgress.Format.BarFormat(params.progress, options)}] ${step ? statusOf(step) : ""}`,
   })

@@ -37,14 +37,19 @@ export class ProgressDisplay {
   }
 }
 
+/** How every bar looks. */
+export const BAR: cliProgress.Options = {
+  stream: process.stderr,
+  barsize: 24,
+  barCompleteChar: "=",
+  barIncompleteChar: "-",
+  hideCursor: true,
+  clearOnComplete: true,
+}
+
 function createBar(): cliProgress.SingleBar {
   return new cliProgress.SingleBar({
-    stream: process.stderr,
-    barsize: 24,
-    barCompleteChar: "=",
-    barIncompleteChar: "-",
-    hideCursor: true,
-    clearOnComplete: true,
+    ...BAR,
     noTTYOutput: true,
     notTTYSchedule: LINE_MS,
     format: (options, params, { progress }: { progress: LoadProgress }) => {
