@@ -97,6 +97,20 @@ describe("chat", () => {
     expect(await page.locator(".composer textarea").inputValue()).toBe("half a thou")
   })
 
+  test("a window is closed before the next key comes, though no frame is drawn", async () => {
+    const { page } = await arrive()
+    await page.getByRole("button", { name: "System text and sampling" }).click()
+    const after = await page.evaluate(async () => {
+      globalThis.requestAnimationFrame = () => 0
+      document.querySelector<HTMLElement>("dialog[open] button[aria-label=Close]")!.click()
+      await new Promise((resolve) => setTimeout(resolve))
+      document.querySelector<HTMLElement>(".composer textarea")!.focus()
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      return [document.querySelectorAll("dialog[open]").length, document.activeElement!.tagName]
+    })
+    expect(after).toEqual([0, "TEXTAREA"])
+  })
+
   test("system text is part of what is asked", async () => {
     const { page } = await arrive()
     await greedy(page, 8)

@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals"
-import { useEffect, useRef } from "preact/hooks"
+import { useLayoutEffect, useRef } from "preact/hooks"
 import { activeRun, answeringHere, conversation, live, model, positions, readyModel } from "../state/store.ts"
 import { formatBytes, formatCount } from "../ui/format.ts"
 import { Icon, IconButton } from "../ui/icons.tsx"
@@ -18,7 +18,7 @@ export function Composer() {
   const isText = lm !== undefined && modeWith(lm, conversation.value ?? { mode: undefined }) === "text"
   const canSend = () =>
     readyModel.value && conversation.value && !live.value && !activeRun.value && draft.value.trim() !== ""
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (matchMedia("(hover: hover)").matches) ref.current?.focus() // a phone would open its keyboard
   }, [conversation.value?.id])
   const submit = () => {

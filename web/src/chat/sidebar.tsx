@@ -1,5 +1,5 @@
 import { signal, useSignal } from "@preact/signals"
-import { useEffect, useRef } from "preact/hooks"
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks"
 import { conversation, live, summaries, type View, view } from "../state/store.ts"
 import type { Summary } from "../storage/conversation.ts"
 import { searchConversations } from "../storage/database.ts"
@@ -122,7 +122,7 @@ function Entry({ summary: { id, title } }: { readonly summary: Summary }) {
 
 function Rename({ title, onDone }: { readonly title: string; readonly onDone: (changed: string | undefined) => void }) {
   const ref = useRef<HTMLInputElement>(null)
-  useEffect(() => ref.current?.select(), [])
+  useLayoutEffect(() => ref.current?.select(), [])
   return (
     <input
       ref={ref}

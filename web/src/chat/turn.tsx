@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals"
 import { memo } from "preact/compat"
-import { useEffect, useRef } from "preact/hooks"
+import { useLayoutEffect, useRef } from "preact/hooks"
 import { LiveMarkdown, Markdown } from "../markdown/markdown.tsx"
 import { activeRun, type LiveAnswer, live, readyModel } from "../state/store.ts"
 import type { AnswerFacts, Ending, Turn } from "../storage/conversation.ts"
@@ -113,7 +113,7 @@ function Copy({ text }: { readonly text: string }) {
 
 function Editor({ text, onDone }: { readonly text: string; readonly onDone: (text: string | undefined) => void }) {
   const ref = useRef<HTMLTextAreaElement>(null)
-  useEffect(() => ref.current?.focus(), [])
+  useLayoutEffect(() => ref.current?.focus(), [])
   const save = () => {
     const { value } = ref.current!
     if (value.trim() !== "") onDone(value)

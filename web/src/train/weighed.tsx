@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks"
+import { useLayoutEffect, useRef } from "preact/hooks"
 import type { Preflight } from "../engine.ts"
 import { activeRun, live } from "../state/store.ts"
 import { formatBytes, formatCount } from "../ui/format.ts"
@@ -9,7 +9,7 @@ export function Weighed() {
   const start = useRef<HTMLButtonElement>(null)
   const { value } = weighing
   const isWeighed = value?.kind === "weighed"
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (isWeighed) start.current?.focus()
   }, [isWeighed])
   const made = activeRun.value?.prepared.value

@@ -1,6 +1,6 @@
 import type { Signal } from "@preact/signals"
 import type { ComponentChildren } from "preact"
-import { useEffect, useRef } from "preact/hooks"
+import { useLayoutEffect, useRef } from "preact/hooks"
 import { IconButton } from "./icons.tsx"
 
 interface Props {
@@ -13,7 +13,7 @@ interface Props {
 export function Dialog({ open, title, children }: Props) {
   const ref = useRef<HTMLDialogElement>(null)
   const isOpen = open.value
-  useEffect(() => {
+  useLayoutEffect(() => {
     const dialog = ref.current!
     if (isOpen && !dialog.open) dialog.showModal()
     if (!isOpen && dialog.open) dialog.close()
