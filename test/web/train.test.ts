@@ -42,7 +42,7 @@ async function weigh(page: Page, method: Method): Promise<void> {
   await page.getByRole("textbox", { name: /^Examples/ }).fill(EXAMPLES)
   await page.getByRole("textbox", { name: "Name", exact: true }).fill(`Zorblax by ${method}`)
   await page.getByRole("combobox", { name: /^Method/ }).selectOption(method)
-  const numbers = { Rank: 4, Steps: STEPS, "Rows a step": 2, "Tokens a row": 32, "Learning rate": 0.002 }
+  const numbers = { Rank: 4, Steps: STEPS, "Rows a step": 1, "Tokens a row": 32, "Learning rate": 0.002 }
   for (const [name, value] of Object.entries(numbers)) await page.getByLabel(name).fill(String(value))
   await page.getByText("24 examples.").waitFor()
   await page.getByRole("button", { name: "See what it takes" }).click()
