@@ -17,10 +17,14 @@ fn half_of(codes: vec4<u32>) -> Half {
 // A block of four rows: eight columns a word, then the scales with the zeros in sixteenths.
 struct Words { a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, scales: vec4<f32>, sixteenths: vec4<f32> }
 
+// Read in the order in which they lie: what comes from memory is then asked for in time.
 fn words_at(i: u32) -> Words {
+  let a = weight[i];
+  let b = weight[i + QUADS];
+  let c = weight[i + 2u * QUADS];
+  let d = weight[i + 3u * QUADS];
   let last = weight[i + 4u * QUADS];
-  return Words(weight[i], weight[i + QUADS], weight[i + 2u * QUADS], weight[i + 3u * QUADS],
-               bitcast<vec4<f32>>(last & vec4<u32>(~255u)), vec4<f32>(last & vec4<u32>(255u)));
+  return Words(a, b, c, d, bitcast<vec4<f32>>(last & vec4<u32>(~255u)), vec4<f32>(last & vec4<u32>(255u)));
 }
 
 fn product(w: vec4<u32>, e0: u32, o0: u32, e1: u32, o1: u32) -> vec4<u32> {

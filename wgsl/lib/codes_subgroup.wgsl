@@ -1,10 +1,15 @@
-// Four invocations of a subgroup read the codes of a block of two tokens for all of it, half a token each.
+// Four invocations of a subgroup read the codes of a block of two tokens for all of it, half a token each; of a single token two.
 var<private> place: u32;
 
 fn pair_of(b: u32, t: u32) -> array<Codes, 2> {
-  let i = b * TOKENS + t + min(place / 2u, TOKENS - 1u);
-  let own = half_of(codes[2u * i + place % 2u]);
-  let last = behind[i];
+  var halves: vec4<u32>;
+  var last: vec2<u32>;
+  if (place < 2u * min(TOKENS, 2u)) {
+    let i = b * TOKENS + t + place / 2u;
+    halves = codes[2u * i + place % 2u];
+    last = behind[i];
+  }
+  let own = half_of(halves);
   let sum = bitcast<i32>(last.x);
   let scale = bitcast<f32>(last.y);
   return array<Codes, 2>(
@@ -16,6 +21,6 @@ fn pair_of(b: u32, t: u32) -> array<Codes, 2> {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32,
         @builtin(subgroup_invocation_id) invocation: u32) {
-  place = invocation % 4u;
+  place = invocation;
   four_rows(id.x, lane, id.y * TOKENS);
 }

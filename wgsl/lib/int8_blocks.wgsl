@@ -38,22 +38,28 @@ fn round_blocks(lane: u32, lanes: u32, first_token: u32) {
   for (var i = lane; i < BLOCKS * TOKENS; i += lanes) {
     let token = min(first_token + i % TOKENS, params.T - 1u);
     let at = (token * BLOCKS + i / TOKENS) * 8u;
-    var most = 0.0;
-    for (var j = at; j < at + 8u; j++) {
-      let v = abs(x[j]);
-      most = max(most, max(max(v.x, v.y), max(v.z, v.w)));
-    }
+    let v0 = x[at];
+    let v1 = x[at + 1u];
+    let v2 = x[at + 2u];
+    let v3 = x[at + 3u];
+    let v4 = x[at + 4u];
+    let v5 = x[at + 5u];
+    let v6 = x[at + 6u];
+    let v7 = x[at + 7u];
+    let highest = max(max(max(abs(v0), abs(v1)), max(abs(v2), abs(v3))), max(max(abs(v4), abs(v5)), max(abs(v6), abs(v7))));
+    let most = max(max(highest.x, highest.y), max(highest.z, highest.w));
     let per_unit = select(0.0, 127.0 / most, most > 1.0e-30);
-    var sums = vec4<i32>(0);
-    for (var half = 0u; half < 2u; half++) {
-      let j = at + 4u * half;
-      let c0 = round4(x[j], per_unit);
-      let c1 = round4(x[j + 1u], per_unit);
-      let c2 = round4(x[j + 2u], per_unit);
-      let c3 = round4(x[j + 3u], per_unit);
-      sums += (c0 + c1) + (c2 + c3);
-      codes[2u * i + half] = vec4<u32>(packed4(c0), packed4(c1), packed4(c2), packed4(c3));
-    }
+    let c0 = round4(v0, per_unit);
+    let c1 = round4(v1, per_unit);
+    let c2 = round4(v2, per_unit);
+    let c3 = round4(v3, per_unit);
+    let c4 = round4(v4, per_unit);
+    let c5 = round4(v5, per_unit);
+    let c6 = round4(v6, per_unit);
+    let c7 = round4(v7, per_unit);
+    codes[2u * i] = vec4<u32>(packed4(c0), packed4(c1), packed4(c2), packed4(c3));
+    codes[2u * i + 1u] = vec4<u32>(packed4(c4), packed4(c5), packed4(c6), packed4(c7));
+    let sums = ((c0 + c1) + (c2 + c3)) + ((c4 + c5) + (c6 + c7));
     behind[i] = vec2<u32>(bitcast<u32>((sums.x + sums.y) + (sums.z + sums.w)), bitcast<u32>(most / 127.0));
   }
   workgroupBarrier();
