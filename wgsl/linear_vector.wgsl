@@ -3,24 +3,34 @@
 // or, where GATED, of weights that are rows of a gate and then as many more: y[t, n] = act(x[t] . gate[n]) * (x[t] . up[n]), 2
 // elements at a time, as more rows at once were no faster; act is GELU in its tanh form or SiLU
 //   weight [2 * rows, C], rows even   y [T, N], N = rows
+// or, where COMBINE, of what attention over parts of the keys gives: lib/attended.wgsl says more. Each workgroup puts it together
+// for itself, in HELD = TOKENS * C / 4 elements of its memory.
 // SPLIT neighbours share rows: each takes every SPLIT-th four columns, so that neighbours read neighbours as a GPU wants it, and
 // what they have is added up in workgroup memory. On a CPU a row is best read by one, with SPLIT = 1 and no barrier.
 // links lib/weight_*.wgsl
 // links lib/activations.wgsl
+// links lib/attended.wgsl
 override WORKGROUP: u32 = 32; // a multiple of SPLIT
 override SPLIT: u32 = 1;
 override TOKENS: u32 = 1; // 1, 2, 4 or 8
 override GATED: bool = false;
 override SILU: bool = false;
-struct Params { T: u32, C4: u32, N: u32, first_row: u32, rows: u32 }
+override HELD: u32 = 1;
+struct Params { T: u32, C4: u32, N: u32, first_row: u32, rows: u32, D4: u32, parts: u32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
-@group(0) @binding(3) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read> lse: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
 var<workgroup> shares: array<vec4<f32>, WORKGROUP * TOKENS>;
+var<workgroup> held: array<vec4<f32>, HELD>;
 
 // Where a token begins in x, a row in weight. Those past the edge read the last one; what comes of it is not stored.
 fn token(t: u32) -> u32 { return min(t, params.T - 1u) * params.C4; }
+fn columns4(i: u32) -> vec4<f32> {
+  if (COMBINE) { return held[i]; }
+  return x[i];
+}
 fn row_at(row: u32) -> WeightRow { return weight_row(min(row, params.rows - 1u), params.C4); }
 fn up_at(row: u32) -> WeightRow { return weight_row(params.rows + min(row, params.rows - 1u), params.C4); }
 
@@ -45,6 +55,12 @@ fn store(t: u32, row: u32, values: vec4<f32>) {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  if (COMBINE) {
+    for (var i = lane; i < HELD; i += WORKGROUP) {
+      held[i] = token4(min(i / params.C4, params.T - 1u), i % params.C4, params.C4);
+    }
+    workgroupBarrier();
+  }
   let part = id.x % SPLIT;
   let row = id.x / SPLIT * select(4u, 2u, GATED);
   var w0 = row_at(row);
@@ -76,17 +92,17 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_
     let b = weight4(w1, c);
     let d = weight4(w2, c);
     let e = weight4(w3, c);
-    y0 += dots(x[c], a, b, d, e);
-    if (TOKENS > 1u) { y1 += dots(x[x1 + c], a, b, d, e); }
+    y0 += dots(columns4(c), a, b, d, e);
+    if (TOKENS > 1u) { y1 += dots(columns4(x1 + c), a, b, d, e); }
     if (TOKENS > 2u) {
-      y2 += dots(x[x2 + c], a, b, d, e);
-      y3 += dots(x[x3 + c], a, b, d, e);
+      y2 += dots(columns4(x2 + c), a, b, d, e);
+      y3 += dots(columns4(x3 + c), a, b, d, e);
     }
     if (TOKENS > 4u) {
-      y4 += dots(x[x4 + c], a, b, d, e);
-      y5 += dots(x[x5 + c], a, b, d, e);
-      y6 += dots(x[x6 + c], a, b, d, e);
-      y7 += dots(x[x7 + c], a, b, d, e);
+      y4 += dots(columns4(x4 + c), a, b, d, e);
+      y5 += dots(columns4(x5 + c), a, b, d, e);
+      y6 += dots(columns4(x6 + c), a, b, d, e);
+      y7 += dots(columns4(x7 + c), a, b, d, e);
     }
   }
   if (SPLIT > 1u) {

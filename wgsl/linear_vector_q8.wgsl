@@ -6,3 +6,4 @@
 // links lib/block_q8.wgsl
 // links lib/codes.wgsl
 // links lib/activations.wgsl
+// links lib/attended.wgsl

@@ -6,3 +6,4 @@ enable subgroups;
 // links lib/codes_subgroup.wgsl
 // links lib/half_q8_subgroup.wgsl
 // links lib/activations.wgsl
+// links lib/attended.wgsl

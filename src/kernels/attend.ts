@@ -12,7 +12,7 @@ import {
 } from "./shaders.ts"
 import { expectDtype, expectShape, heads } from "./shape.ts"
 import { sharesFew, sharesLoads } from "./subgroups.ts"
-import { format, type Tensor } from "./tensor.ts"
+import { format, type Tensor, view } from "./tensor.ts"
 
 /**
  * Keys and values of one layer: position s lies in slot `s % capacity`. Of one sequence, `[capacity, G, D]`, whose tokens stand
@@ -93,6 +93,44 @@ export function cacheWrite(run: Run, k: Tensor, v: Tensor, cache: KvCache, curso
  * @throws {RangeError} for shapes that do not fit, or where gradients or documents in one sequence are asked of several sequences
  */
 export function attend(run: Run, q: Tensor, cache: KvCache, cursor: Tensor, options: AttendOptions): Tensor {
+  const { params, inputs } = recorded(run, q, cache, cursor, options)
+  const { y, lse } = combined(run, attendForward(run, params, inputs, FEW))
+  const buffers = { ...inputs, y, lse }
+  run.tape?.record(y, (dy) => {
+    const { dq, dk, dv } = attendBackward(run, params, { ...buffers, dy })
+    return [
+      [q, dq],
+      [cache.k, dk],
+      [cache.v, dv],
+    ]
+  })
+  return y
+}
+
+/** What queries get of parts of the keys: `y[p]` is the mean of the values in part p, of which `exp(lse[p])` sums the weights. */
+export interface AttendedParts {
+  /** `[parts, T, H, D]`; anything in a part without keys */
+  readonly y: Tensor
+  /** `[parts, T, H]`; below -1e38 for a part without keys */
+  readonly lse: Tensor
+}
+
+/**
+ * {@link attend} without its end, for `linearOfParts`, which puts the parts together: so a token's keys are divided among workgroups
+ * however few they are. No gradient is recorded.
+ */
+export function attendParts(
+  run: Run,
+  q: Tensor,
+  cache: KvCache,
+  cursor: Tensor,
+  options: AttendOptions,
+): AttendedParts {
+  const { params, inputs } = recorded(run, q, cache, cursor, options)
+  return attendForward(run, params, inputs, BLOCK)
+}
+
+function recorded(run: Run, q: Tensor, cache: KvCache, cursor: Tensor, options: AttendOptions) {
   const [T, H, D] = heads("attend", "q", q)
   const G = cache.k.shape.at(-2) ?? 0
   const { batch, capacity } = expectCache("attend", run, cache, { T, G, D, cursor })
@@ -107,7 +145,7 @@ export function attend(run: Run, q: Tensor, cache: KvCache, cursor: Tensor, opti
     expectShape("attend", "starts", starts, [T])
     expectDtype("attend", "starts", starts, "u32")
   }
-  const params = {
+  const params: Params = {
     B: batch || 1,
     T: batch ? 1 : T,
     H,
@@ -119,73 +157,67 @@ export function attend(run: Run, q: Tensor, cache: KvCache, cursor: Tensor, opti
     scale,
     softcap,
   }
-  const inputs = { q, k: cache.k, v: cache.v, cursor, starts: starts ?? cursor }
-  const { y, lse } = attendForward(run, params, inputs)
-  const buffers = { ...inputs, y, lse }
-  run.tape?.record(y, (dy) => {
-    const { dq, dk, dv } = attendBackward(run, params, { ...buffers, dy })
-    return [
-      [q, dq],
-      [cache.k, dk],
-      [cache.v, dv],
-    ]
-  })
-  return y
+  return { params, inputs: { q, k: cache.k, v: cache.v, cursor, starts: starts ?? cursor } }
 }
 
 type Params = Readonly<Record<Exclude<keyof typeof attendKernel.params, "parts">, number>>
 type Inputs = "q" | "k" | "v" | "cursor" | "starts"
-interface Result {
-  /** `[B * T, H, D]` */
-  readonly y: Tensor
-  /** `[B * T, H]`, the logarithms of the sums that the weights were divided by. */
-  readonly lse: Tensor
-}
+type Result = Readonly<Record<"y" | "lse", Tensor>>
 
-/** Keys in a block of the kernels. */
+/** Keys in a block of the kernels, and the fewest that a part is worth. */
 const BLOCK = 256
 
 /** Blocks that a workgroup of attend_few_subgroup.wgsl may take: what each key weighs lies in its memory. */
 const MOST_BLOCKS = 4
 
-function attendForward(run: Run, params: Params, inputs: Readonly<Record<Inputs, Tensor>>): Result {
+/** @param few the most keys that a token alone sees in one part */
+function attendForward(run: Run, params: Params, inputs: Readonly<Record<Inputs, Tensor>>, few: number): AttendedParts {
   const { B, T, H, G, D4, window, capacity } = params
   const rows = (T * H) / G
   const keys = Math.min(window || capacity, capacity) // that a query may see
-  const result = { y: run.empty([B * T, H, D4 * 4]), lse: run.empty([B * T, H]) }
+  const results = (parts: number) => ({
+    y: run.empty([parts, B * T, H, D4 * 4]),
+    lse: run.empty([parts, B * T, H]),
+  })
   if (T > 1 && rows > 4 && sharesLoads(run, 8 * T * H * D4 * keys, "attention")) {
+    const result = results(1)
     run.dispatch(attend_subgroup, { ...inputs, ...result }, params, [Math.ceil(rows / 16), G])
     return result
   }
-  const few = sharesFew(run, "attention")
-  const parts = partsOf(run, params, few)
-  const into = (y: Tensor, lse: Tensor) => {
-    const workgroups = [Math.ceil(rows / 4), G, B * parts] as const
-    run.dispatch(few ? attend_few_subgroup : attendKernel, { ...inputs, y, lse }, { ...params, parts }, workgroups)
-  }
-  if (parts === 1) {
-    into(result.y, result.lse)
-    return result
-  }
-  const partial = { y: run.empty([parts, B * T, H, D4 * 4]), lse: run.empty([parts, B * T, H]) }
-  into(partial.y, partial.lse)
-  const combined = { part: partial.y, part_lse: partial.lse, ...result }
-  run.dispatch(attend_combine, combined, { parts, rows: B * T * H, D4 }, [B * T * H])
+  const shares = sharesFew(run, "attention")
+  const parts = partsOf(run, params, { few, shares })
+  const result = results(parts)
+  const workgroups = [Math.ceil(rows / 4), G, B * parts] as const
+  run.dispatch(shares ? attend_few_subgroup : attendKernel, { ...inputs, ...result }, { ...params, parts }, workgroups)
   return result
 }
 
-/** A token that may see at most so many keys takes one dispatch, as local layers do; to combine parts takes another. */
+/** `y` `[T, H, D]` and `lse` `[T, H]`, the logarithms of the sums that the weights were divided by. */
+function combined(run: Run, { y, lse }: AttendedParts): Result {
+  const [parts, T, H, D] = y.shape as [number, number, number, number]
+  if (parts === 1) return { y: view(y, [T, H, D]), lse: view(lse, [T, H]) }
+  const result = { y: run.empty([T, H, D]), lse: run.empty([T, H]) }
+  const buffers = { part: y, part_lse: lse, ...result }
+  run.dispatch(attend_combine, buffers, { parts, rows: T * H, D4: D / 4 }, [T * H])
+  return result
+}
+
+/** Where parts must be put together by a dispatch of its own, a token that may see at most so many keys is without, as local layers are. */
 const FEW = 1024
 
 /**
  * Into how many parts the keys that a workgroup's four queries may see are divided. Those of a token alone would be a workgroup
  * per kv head otherwise. A part without a key costs a CPU 10 us, and has no more cores to fill.
  */
-function partsOf({ device }: Run, { T, window, capacity }: Params, few: boolean): number {
+function partsOf(
+  { device }: Run,
+  { T, window, capacity }: Params,
+  { few, shares }: { readonly few: number; readonly shares: boolean },
+): number {
   const reach = Math.min(window ? window + Math.min(T, 4) - 1 : capacity, capacity)
   const blocks = Math.ceil(reach / BLOCK)
-  const least = few ? Math.ceil(blocks / MOST_BLOCKS) : 1
-  if (T > 1 || reach <= FEW) return least
+  const least = shares ? Math.ceil(blocks / MOST_BLOCKS) : 1
+  if (T > 1 || reach <= few) return least
   return Math.max(least, Math.min(device.software ? 8 : 32, blocks))
 }
 

@@ -1,8 +1,9 @@
+import type { AttendedParts } from "./attend.ts"
 import { dequantize } from "./dequantize.ts"
 import { linearRounded, roundsTokens } from "./linear_rounded.ts"
 import { linearTernary, linearTernaryEach } from "./linear_ternary.ts"
 import { linearSubgroup, linearTiled } from "./linear_tiled.ts"
-import { fewTokens, linearVector, type Product } from "./linear_vector.ts"
+import { fewTokens, holdsToken, linearVector, type Product } from "./linear_vector.ts"
 import type { Run } from "./run.ts"
 import {
   linear_backward_input,
@@ -12,7 +13,7 @@ import {
 } from "./shaders.ts"
 import { expectShape, rows } from "./shape.ts"
 import { FEW, sharesFew, sharesLoads } from "./subgroups.ts"
-import type { Matrix, Tensor } from "./tensor.ts"
+import { type Matrix, type Tensor, view } from "./tensor.ts"
 
 /**
  * `y = x weight^T`. Where x is int8 and the weight ternary the sums are of integers, and so exact. Up to 16 tokens
@@ -36,6 +37,32 @@ export function linear(run: Run, x: Tensor, weight: Matrix): Tensor {
       [weight, linearBackwardWeight(run, dy, x, dweight && { dweight, firstRow: 0, add: true })],
     ]
   })
+  return y
+}
+
+/** Whether {@link linearOfParts} takes so many tokens and such a weight `[N, C]`. */
+export function readsParts(run: Run, T: number, { shape: [, C], parts }: Matrix): boolean {
+  const alone = T === 1 && holdsToken(run.device, C)
+  return !run.tape && parts.every(({ tensor }) => alone || roundsTokens(run, [T, C], tensor))
+}
+
+/**
+ * {@link linear} of what attention gives of parts of the keys, put together on the way: so no dispatch stands between the two.
+ *
+ * @param weight `[N, H * D]`, one that {@link readsParts} finds good
+ * @returns      `[T, N]`
+ */
+export function linearOfParts(run: Run, attended: AttendedParts, weight: Matrix): Tensor {
+  const [parts, T, H, D] = attended.y.shape as [number, number, number, number]
+  const [N, C] = weight.shape
+  expectShape("linearOfParts", "weight", weight, [N, H * D])
+  if (parts === 1) return linear(run, view(attended.y, [T, C]), weight)
+  const y = run.empty([T, N])
+  for (const { firstRow, rows, tensor } of weight.parts) {
+    const product = { x: attended.y, lse: attended.lse, weight: tensor, y, firstRow, rows }
+    if (roundsTokens(run, [T, C], tensor)) linearRounded(run, product)
+    else linearVector(run, product)
+  }
   return y
 }
 

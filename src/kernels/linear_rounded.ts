@@ -1,6 +1,6 @@
 import type { Device } from "./device.ts"
 import type { Activation } from "./glu.ts"
-import type { Product } from "./linear_vector.ts"
+import { type Product, tokensOf } from "./linear_vector.ts"
 import { isQuantized } from "./quantize.ts"
 import type { Run } from "./run.ts"
 import { linear_vector_q4, linear_vector_q4_subgroup, linear_vector_q8, linear_vector_q8_subgroup } from "./shaders.ts"
@@ -30,8 +30,8 @@ export function roundsTokens(run: Run, [T, C]: readonly [number, number], weight
  * Records the product of tokens, rounded to eight bits, and a part of a matrix in q4 or q8. What comes of a token is to the bit the
  * same whatever there is beside it.
  */
-export function linearRounded(run: Run, { x, weight, y, firstRow: first_row, rows }: Product): void {
-  record(run, { x, weight, y }, { first_row, rows }, {})
+export function linearRounded(run: Run, { firstRow: first_row, rows, ...tensors }: Product): void {
+  record(run, tensors, { first_row, rows }, {})
 }
 
 /**
@@ -53,20 +53,22 @@ export function tokensThatFit({ gpu }: Device, C: number): number {
 /** Tokens are rounded by each workgroup for itself; of these there are fewer and larger ones where rows are many. */
 function record(
   run: Run,
-  buffers: { x: Tensor; weight: Tensor; y: Tensor },
+  { x, lse, weight, y }: Pick<Product, "x" | "lse" | "weight" | "y">,
   part: { first_row: number; rows: number },
   gated: { GATED?: number; SILU?: number },
 ): void {
   const [q4, q8] = sharesFew(run)
     ? [linear_vector_q4_subgroup, linear_vector_q8_subgroup]
     : [linear_vector_q4, linear_vector_q8]
-  const [T, C] = buffers.x.shape as [number, number]
+  const [T, N] = y.shape as [number, number]
+  const C = weight.shape[1]!
   const TOKENS = atOnce(T, tokensThatFit(run.device, C))
   const WORKGROUP = part.rows >= MANY_ROWS ? 64 : 32
   const groups = [Math.ceil(part.rows / 4 / WORKGROUP), Math.ceil(T / TOKENS)] as const
-  const params = { T, N: buffers.y.shape[1]!, ...part }
-  const constants = { ...gated, WORKGROUP, TOKENS, BLOCKS: C / 32 }
-  run.dispatch(buffers.weight.dtype === "q4" ? q4 : q8, buffers, params, groups, constants)
+  const tokens = tokensOf(x, lse)
+  const params = { T, N, ...part, ...tokens.params }
+  const constants = { ...gated, ...tokens.constants, WORKGROUP, TOKENS, BLOCKS: C / 32 }
+  run.dispatch(weight.dtype === "q4" ? q4 : q8, { ...tokens.buffers, weight, y }, params, groups, constants)
 }
 
 /** A power of two from 1 to 8: no more than fit, and no more than hold T. */

@@ -7,8 +7,10 @@ import type { Tensor } from "./tensor.ts"
 
 /** A part of a matrix times tokens: rows of it, and where they go in y. */
 export interface Product {
-  /** `[T, C]`; int8 where the weight is ternary and x was rounded for it */
+  /** `[T, C]`; int8 where the weight is ternary and x was rounded for it. Where there is an lse, `[parts, T, H, D]`, C = H * D */
   readonly x: Tensor
+  /** `[parts, T, H]`, where x is what attention gives of parts of the keys. */
+  readonly lse?: Tensor | undefined
   /** `[rows, C]` */
   readonly weight: Tensor
   /** `[T, N]`, of which columns `[firstRow, firstRow + rows)` are filled */
@@ -18,11 +20,13 @@ export interface Product {
 }
 
 /** Records the product of few tokens, in f32, and a part of a matrix. */
-export function linearVector(run: Run, { x, weight, y, firstRow: first_row, rows }: Product): void {
+export function linearVector(run: Run, { x, lse, weight, y, firstRow: first_row, rows }: Product): void {
   const [T, N] = y.shape as [number, number]
   const { groups, constants } = spread(run.device, Math.ceil(rows / 4))
-  const params = { T, C4: x.shape.at(-1)! / 4, N, first_row, rows }
-  run.dispatch(linear_vector, { x, weight, y }, params, [groups], { ...constants, TOKENS: tokensOf(T) })
+  const [tokens, C4, TOKENS] = [tokensOf(x, lse), weight.shape[1]! / 4, compiledFor(T)]
+  const params = { T, C4, N, first_row, rows, ...tokens.params }
+  const combine = { ...tokens.constants, HELD: lse ? TOKENS * C4 : 1 }
+  run.dispatch(linear_vector, { ...tokens.buffers, weight, y }, params, [groups], { ...constants, ...combine, TOKENS })
 }
 
 /**
@@ -35,9 +39,21 @@ export function linearVector(run: Run, { x, weight, y, firstRow: first_row, rows
 export function gatedVector(run: Run, x: Tensor, weight: Tensor, y: Tensor, activation: Activation): void {
   const [T, rows] = y.shape as [number, number]
   const { groups, constants } = spread(run.device, rows / 2)
-  const params = { T, C4: x.shape.at(-1)! / 4, N: rows, first_row: 0, rows }
-  const gated = { GATED: 1, SILU: activation === "silu" ? 1 : 0 }
-  run.dispatch(linear_vector, { x, weight, y }, params, [groups], { ...constants, ...gated, TOKENS: tokensOf(T) })
+  const tokens = tokensOf(x)
+  const params = { T, C4: x.shape.at(-1)! / 4, N: rows, first_row: 0, rows, ...tokens.params }
+  const gated = { ...constants, GATED: 1, SILU: activation === "silu" ? 1 : 0, TOKENS: compiledFor(T) }
+  run.dispatch(linear_vector, { ...tokens.buffers, weight, y }, params, [groups], gated)
+}
+
+/** How lib/attended.wgsl reads tokens: as they are, or where there is an lse put together of parts. */
+export function tokensOf(x: Tensor, lse?: Tensor) {
+  const [parts, D] = lse ? [x.shape[0]!, x.shape[3]!] : [1, 4]
+  return { buffers: { x, lse: lse ?? x }, params: { parts, D4: D / 4 }, constants: { COMBINE: lse ? 1 : 0 } }
+}
+
+/** Whether a workgroup's memory holds so many columns of a token that is put together, beside what else the kernel has in it. */
+export function holdsToken({ gpu }: Device, C: number): boolean {
+  return 4 * C + 64 * 16 <= gpu.limits.maxComputeWorkgroupStorageSize
 }
 
 /** The most tokens for linear_vector: a CPU has no registers for more than 4, and tiles, which compile sooner, are as good. */
@@ -46,7 +62,7 @@ export function fewTokens({ tuning }: Device): number {
 }
 
 /** For how many tokens linear_vector is compiled to take T: every T would be a kernel of its own. */
-function tokensOf(T: number): number {
+function compiledFor(T: number): number {
   return T > 4 ? 8 : T > 2 ? 4 : T
 }
 

@@ -1,12 +1,13 @@
 import { addNorm } from "../kernels/add_norm.ts"
-import { attend, type KvCache } from "../kernels/attend.ts"
+import type { KvCache } from "../kernels/attend.ts"
 import { attentionInputs, type Projections } from "../kernels/attention_inputs.ts"
 import type { Device } from "../kernels/device.ts"
 import { embed } from "../kernels/embed.ts"
 import type { Head } from "../kernels/linear_distill.ts"
 import { ropeTableShape, ropeTables } from "../kernels/rope.ts"
 import type { Run } from "../kernels/run.ts"
-import { byteSize, type Matrix, type Tensor, unbacked, view } from "../kernels/tensor.ts"
+import { byteSize, type Matrix, type Tensor, unbacked } from "../kernels/tensor.ts"
+import { attendedLinear } from "./attended_linear.ts"
 import { cacheOf, createCaches, firstCaches, keptOf } from "./cache.ts"
 import { gatedLinear, joinedLinear } from "./joined_linear.ts"
 import { type Stream, throughLayers } from "./layers.ts"
@@ -66,15 +67,13 @@ function attention(
   x: Tensor,
   { cursor, starts, onAttention, ...state }: LayerState,
 ): Tensor {
-  const T = x.shape[0]!
   const { numHeads: H, numKvHeads: G, headDim: D } = config
   const norms = qNorm && kNorm && { q: qNorm, k: kNorm, ...normOptions(config) }
   const heads = joinedLinear(run, x, projections) as Projections
   const { q, cache } = attentionInputs(run, heads, { H, G, D, norms, cursor, ...state })
   const scores = { window: window ?? 0, scale: config.attentionScale, softcap: config.attentionSoftcap ?? 0 }
   onAttention?.({ q, cache, cursor, ...scores })
-  const a = attend(run, q, cache, cursor, { ...scores, starts }) // [T, H, D]
-  return linear(run, view(a, [T, H * D]), o)
+  return attendedLinear(run, q, cache, cursor, { ...scores, starts }, o)
 }
 
 /** `[T, C]` to `[T, C]`. */

@@ -4,6 +4,7 @@
 //   half_of(codes)             16 codes of a token as the product wants them
 //   product_of(w, c)           the product of a block of four rows and of a token
 //   pair_of(b, t)              block b of token t and, where there is one, of t + 1
+//   token4(t, c, C4)           four columns of a token
 // A token's activations x[t] [C] in int8, rounded by each workgroup for itself, in C / 32 = BLOCKS blocks of 32 columns:
 //   code = round(x / scale),   scale = max |x| / 127 of the block
 // Once, for all of them: what lives from one barrier to the next is kept in memory by software adapters.
@@ -13,11 +14,12 @@ override GATED: bool = false; // where TOKENS is 1
 override SILU: bool = false;
 override BLOCKS: u32 = 1;
 const QUADS = 8u; // four rows each, of which the words lie next to one another: src/kernels/tensor.ts says more
-struct Params { T: u32, N: u32, first_row: u32, rows: u32 }
+struct Params { T: u32, N: u32, first_row: u32, rows: u32, D4: u32, parts: u32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> weight: array<vec4<u32>>; // of four rows
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
-@group(0) @binding(3) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read> lse: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
 
 // A block of a token: its codes in two halves, their sum, and what they are multiples of.
 struct Codes { first: Half, second: Half, sum: i32, scale: f32 }
@@ -37,15 +39,16 @@ fn packed4(c: vec4<i32>) -> u32 {
 fn round_blocks(lane: u32, lanes: u32, first_token: u32) {
   for (var i = lane; i < BLOCKS * TOKENS; i += lanes) {
     let token = min(first_token + i % TOKENS, params.T - 1u);
-    let at = (token * BLOCKS + i / TOKENS) * 8u;
-    let v0 = x[at];
-    let v1 = x[at + 1u];
-    let v2 = x[at + 2u];
-    let v3 = x[at + 3u];
-    let v4 = x[at + 4u];
-    let v5 = x[at + 5u];
-    let v6 = x[at + 6u];
-    let v7 = x[at + 7u];
+    let c = i / TOKENS * 8u;
+    let C4 = BLOCKS * 8u;
+    let v0 = token4(token, c, C4);
+    let v1 = token4(token, c + 1u, C4);
+    let v2 = token4(token, c + 2u, C4);
+    let v3 = token4(token, c + 3u, C4);
+    let v4 = token4(token, c + 4u, C4);
+    let v5 = token4(token, c + 5u, C4);
+    let v6 = token4(token, c + 6u, C4);
+    let v7 = token4(token, c + 7u, C4);
     let highest = max(max(max(abs(v0), abs(v1)), max(abs(v2), abs(v3))), max(max(abs(v4), abs(v5)), max(abs(v6), abs(v7))));
     let most = max(max(highest.x, highest.y), max(highest.z, highest.w));
     let per_unit = select(0.0, 127.0 / most, most > 1.0e-30);
