@@ -15,6 +15,7 @@ override SPLIT: u32 = 1;
 override TOKENS: u32 = 1; // 1, 2, 4 or 8
 override GATED: bool = false;
 override SILU: bool = false;
+override COMBINE: bool = false;
 override HELD: u32 = 1;
 struct Params { T: u32, C4: u32, N: u32, first_row: u32, rows: u32, D4: u32, parts: u32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;

@@ -14,6 +14,8 @@ const OVERRIDES: Readonly<Record<string, readonly number[]>> = {
   BLOCKS: [1, 20],
   POST: [0, 1],
   NORM: [0, 1],
+  COMBINE: [0, 1],
+  HELD: [1, 512],
 }
 
 /** Kernels that read parts of one matrix, which are all of one type. */

@@ -12,6 +12,7 @@ override WORKGROUP: u32 = 32;
 override TOKENS: u32 = 1; // 1, 2, 4 or 8
 override GATED: bool = false; // where TOKENS is 1
 override SILU: bool = false;
+override COMBINE: bool = false;
 override BLOCKS: u32 = 1;
 const QUADS = 8u; // four rows each, of which the words lie next to one another: src/kernels/tensor.ts says more
 struct Params { T: u32, N: u32, first_row: u32, rows: u32, D4: u32, parts: u32 }
