@@ -1,8 +1,8 @@
 // y[r] = sum_p exp(part_lse[p, r] - lse[r]) * part[p, r] with lse[r] = log(sum_p exp(part_lse[p, r])): the softmax over all keys
-// from those over the parts that attend.wgsl gives (as in Flash-Decoding, Dao et al. 2023).
+// from those over the parts that attend.wgsl gives.
 //   part [parts, rows, D]   part_lse [parts, rows], LOWEST for a part without keys   y [rows, D]   lse [rows]
 // One workgroup per row, four columns to a lane.
-const LOWEST = -3.0e38;
+// links lib/parts.wgsl
 struct Params { parts: u32, rows: u32, D4: u32 }
 @group(0) @binding(0) var<storage, read> part: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> part_lse: array<f32>;
@@ -14,21 +14,12 @@ struct Params { parts: u32, rows: u32, D4: u32 }
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = group.x;
   if (lane >= params.D4) { return; }
-  var highest = LOWEST;
-  var total = 0.0;
-  var sum = vec4<f32>(0.0);
+  var whole = nothing();
   for (var p = 0u; p < params.parts; p++) {
     let i = p * params.rows + row;
     let here = part_lse[i];
-    if (here > LOWEST) {
-      let before = highest;
-      highest = max(before, here);
-      let rescale = exp(before - highest);
-      let w = exp(here - highest);
-      total = total * rescale + w;
-      sum = sum * rescale + w * part[i * params.D4 + lane];
-    }
+    if (here > LOWEST) { whole = with_part(whole, here, part[i * params.D4 + lane]); }
   }
-  y[row * params.D4 + lane] = sum / total;
-  if (lane == 0u) { lse[row] = highest + log(total); }
+  y[row * params.D4 + lane] = whole.sum / whole.total;
+  if (lane == 0u) { lse[row] = whole.highest + log(whole.total); }
 }

@@ -10,6 +10,7 @@
 // links lib/weight_*.wgsl
 // links lib/activations.wgsl
 // links lib/attended.wgsl
+// links lib/parts.wgsl
 override WORKGROUP: u32 = 32; // a multiple of SPLIT
 override SPLIT: u32 = 1;
 override TOKENS: u32 = 1; // 1, 2, 4 or 8

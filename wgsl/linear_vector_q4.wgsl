@@ -7,3 +7,4 @@
 // links lib/codes.wgsl
 // links lib/activations.wgsl
 // links lib/attended.wgsl
+// links lib/parts.wgsl

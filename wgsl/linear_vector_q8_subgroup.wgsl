@@ -7,3 +7,4 @@ enable subgroups;
 // links lib/half_q8_subgroup.wgsl
 // links lib/activations.wgsl
 // links lib/attended.wgsl
+// links lib/parts.wgsl

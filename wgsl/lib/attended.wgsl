@@ -2,28 +2,18 @@
 // gives, put together on the way, as attend_combine.wgsl does it:
 //   x [parts, T, H, D]   lse [parts, T, H], LOWEST for a part without keys, whose x may be anything   C = H * D
 // A kernel that links this has x, lse, params with T, D4 and parts, and the override COMBINE beside its others: were it declared here,
-// behind them, Naga 29 would panic.
-const LOWEST = -3.0e38;
+// behind them, Naga 29 would panic. It links lib/parts.wgsl too.
 
 fn token4(t: u32, c: u32, C4: u32) -> vec4<f32> {
   let at = t * C4 + c;
   if (COMBINE) {
     let heads = C4 / params.D4;
-    var highest = LOWEST;
-    var total = 0.0;
-    var sum = vec4<f32>(0.0);
+    var whole = nothing();
     for (var p = 0u; p < params.parts; p++) {
       let here = lse[(p * params.T + t) * heads + c / params.D4];
-      if (here > LOWEST) {
-        let before = highest;
-        highest = max(before, here);
-        let rescale = exp(before - highest);
-        let w = exp(here - highest);
-        total = total * rescale + w;
-        sum = sum * rescale + w * x[p * params.T * C4 + at];
-      }
+      if (here > LOWEST) { whole = with_part(whole, here, x[p * params.T * C4 + at]); }
     }
-    return sum / total;
+    return whole.sum / whole.total;
   }
   return x[at];
 }
